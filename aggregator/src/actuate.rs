@@ -1,0 +1,1 @@
+//! Takes a candidate out of traffic: fetch (IO) -> plan (pure) -> apply (IO).

@@ -1,0 +1,105 @@
+//! The configuration of `serin serve`, as types that cannot be wrong.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use serin_judge::Policy;
+use serin_proto::v1::Vantage;
+
+/// All of `serin.yaml`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where filters report and queries are answered (`listen.grpc`).
+    pub grpc: SocketAddr,
+    /// Where Prometheus scrapes (`listen.metrics`).
+    pub metrics: SocketAddr,
+    /// Where decisions are kept.
+    pub data_dir: PathBuf,
+    /// How long 1 s slices are kept in memory.
+    pub live_window: Duration,
+    /// The services to judge, at least one, with distinct names.
+    pub services: Vec<Service>,
+}
+
+/// One service on trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// As the filter labels it.
+    pub name: String,
+    /// Where its requests are measured: reports from elsewhere are kept but not judged, so that no request is
+    /// judged twice.
+    pub vantage: Vantage,
+    /// The stable release.
+    pub baseline: String,
+    /// The release on trial, another one than the baseline.
+    pub candidate: String,
+    /// The routes to compare, each with its like. Empty: all routes together.
+    pub routes: Vec<String>,
+    /// Which timing is judged.
+    pub timing: Timing,
+    /// What counts as a regression, and how sure to be.
+    pub policy: Policy,
+    /// What to do about one.
+    pub rollback: Rollback,
+}
+
+/// Which of a request's two durations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// Request sent to the upstream until its response.
+    Upstream,
+    /// Request received until last byte sent.
+    Total,
+}
+
+/// What to do about a regression.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollback {
+    /// Say what would be written, and write nothing.
+    pub dry_run: bool,
+    /// How long the data plane may take until the candidate gets no requests any more.
+    pub confirm_within: Duration,
+    /// What to write. Empty: decide and say so, write nothing.
+    pub targets: Vec<Target>,
+}
+
+/// A place where the traffic split is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Istio VirtualService YAML files.
+    VirtualServices {
+        /// Every `*.yaml` and `*.yml` file directly in it is looked at.
+        directory: PathBuf,
+        /// The destination host whose weights are changed.
+        host: String,
+        /// How a release's subset is named.
+        subset: Template,
+    },
+    /// An Envoy RDS file (filesystem dynamic route configuration).
+    EnvoyRds {
+        /// A YAML or JSON DiscoveryResponse with RouteConfigurations.
+        file: PathBuf,
+        /// How a release's cluster is named.
+        cluster: Template,
+    },
+}
+
+/// A name with `{release}` in it once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    before: String,
+    after: String,
+}
+
+impl Template {
+    /// `None` unless `{release}` is in the text exactly once.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (before, after) = text.split_once("{release}")?;
+        let once = !after.contains("{release}");
+        once.then(|| Template { before: before.to_owned(), after: after.to_owned() })
+    }
+
+    /// The name for a release.
+    pub fn render(&self, release: &str) -> String {
+        format!("{}{release}{}", self.before, self.after)
+    }
+}

@@ -1,0 +1,84 @@
+/// What the judge is asked to decide, and how sure it must be. Built with [`Policy::new`], so a value of this
+/// type is within its ranges.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    regression: f64,
+    false_rollback: f64,
+    false_pass: f64,
+    trial_s: u32,
+}
+
+/// A value outside its range.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum PolicyError {
+    /// Not within 0.01 to 10.
+    #[error("regression must be from 1% to 1000%, not {0}")]
+    Regression(f64),
+    /// Not within 1e-9 to 0.1.
+    #[error("false rollback probability must be from 0.0000001% to 10%, not {0}")]
+    FalseRollback(f64),
+    /// Not within 1e-9 to 0.5.
+    #[error("false pass probability must be from 0.0000001% to 50%, not {0}")]
+    FalsePass(f64),
+    /// Not within 1 min to 30 days.
+    #[error("trial must be from 60 s to 2,592,000 s (30 days), not {0} s")]
+    Trial(u32),
+}
+
+impl Policy {
+    /// `regression`: the smallest increase that is worth a rollback (0.10 is +10%). `false_rollback`: the
+    /// probability that a candidate no worse than its baseline is ever rolled back in one trial.
+    /// `false_pass`: the probability that a candidate worse by `regression` is called healthy. `trial_s`: how
+    /// long a trial lasts, in seconds.
+    ///
+    /// # Errors
+    /// When a value is outside its range; NaN always is.
+    pub fn new(regression: f64, false_rollback: f64, false_pass: f64, trial_s: u32) -> Result<Self, PolicyError> {
+        if !(0.01..=10.0).contains(&regression) {
+            return Err(PolicyError::Regression(regression));
+        }
+        if !(1e-9..=0.1).contains(&false_rollback) {
+            return Err(PolicyError::FalseRollback(false_rollback));
+        }
+        if !(1e-9..=0.5).contains(&false_pass) {
+            return Err(PolicyError::FalsePass(false_pass));
+        }
+        if !(60..=2_592_000).contains(&trial_s) {
+            return Err(PolicyError::Trial(trial_s));
+        }
+        Ok(Policy { regression, false_rollback, false_pass, trial_s })
+    }
+
+    /// The smallest increase that is worth a rollback: 0.10 is +10%.
+    pub fn regression(&self) -> f64 {
+        self.regression
+    }
+
+    /// The probability that a candidate no worse than its baseline is ever rolled back in one trial.
+    pub fn false_rollback(&self) -> f64 {
+        self.false_rollback
+    }
+
+    /// The probability that a candidate worse by `regression` is called healthy.
+    pub fn false_pass(&self) -> f64 {
+        self.false_pass
+    }
+
+    /// How long a trial lasts, in seconds.
+    pub fn trial_s(&self) -> u32 {
+        self.trial_s
+    }
+
+    /// This policy as one of `n` that share the false-rollback probability (Bonferroni).
+    #[must_use]
+    pub fn one_of(self, n: usize) -> Self {
+        Policy { false_rollback: self.false_rollback / n.max(1) as f64, ..self }
+    }
+}
+
+impl Default for Policy {
+    /// +10%, 0.1% false rollbacks, 5% false passes, 30 min.
+    fn default() -> Self {
+        Policy { regression: 0.10, false_rollback: 1e-3, false_pass: 0.05, trial_s: 1_800 }
+    }
+}

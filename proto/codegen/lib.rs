@@ -1,0 +1,1 @@
+//! Holds one test, `generated_is_current`, which is also the generator (`make proto`).
