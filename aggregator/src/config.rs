@@ -1,9 +1,20 @@
 //! The configuration of `serin serve`, as types that cannot be wrong.
+//!
+//! text -> `yaml` (a tree with lines) -> `read` (keys, ranges, defaults; through `section` and `scalar`) -> [`Config`]
+//! or all [`Problems`]. All of it is pure; who calls it reads the file.
+
+mod problem;
+mod read;
+mod scalar;
+mod section;
+mod yaml;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serin_judge::Policy;
 use serin_proto::v1::Vantage;
+
+pub use problem::{Problem, Problems};
 
 /// All of `serin.yaml`.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,7 +101,36 @@ pub struct Template {
     after: String,
 }
 
+impl Config {
+    /// Reads a `serin.yaml`. Relative paths in it stay relative to the working directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it at once. Of a text that is not YAML, or exceeds a limit (4 MiB, 32 levels),
+    /// only the first thing.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let root = yaml::parse(text).map_err(|problem| problems.push(problem)).ok();
+        let config = root.and_then(|root| read::config(root, &mut problems));
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(Problems::new(problems)),
+        }
+    }
+}
+
+impl Rollback {
+    /// Decide and say so, write nothing: what a service without a `rollback` section gets.
+    fn none() -> Self {
+        Rollback { dry_run: false, confirm_within: Duration::from_secs(30), targets: Vec::new() }
+    }
+}
+
 impl Template {
+    /// Just the release.
+    fn release() -> Self {
+        Template { before: String::new(), after: String::new() }
+    }
+
     /// `None` unless `{release}` is in the text exactly once.
     pub fn parse(text: &str) -> Option<Self> {
         let (before, after) = text.split_once("{release}")?;
@@ -103,3 +143,6 @@ impl Template {
         format!("{}{release}{}", self.before, self.after)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! [`Node`] -> [`Config`]: what the file must and may say, with the defaults. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serin_judge::{Policy, PolicyError};
+
+use super::{
+    Config, Rollback, Service, Target, Template, Timing,
+    problem::{Fault, Problem},
+    scalar::{self, LABEL, PATH, VANTAGE},
+    section::Section,
+    yaml::{Node, Value},
+};
+
+/// More services than this in one process are a mistake in the file.
+const MAX_SERVICES: usize = 1_000;
+const SERVICES: &str = "a list of at least one service: `- name: ...` lines";
+const ROUTES: &str = "a list of route names, such as [checkout, search]";
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The whole file. What is wrong with it is added to `problems`; only when nothing is, the result counts.
+pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> {
+    // An empty file is a mapping without keys: then what is missing from it gets said.
+    let value = if matches!(root.value, Value::Nothing) { Value::Map(Vec::new()) } else { root.value };
+    Section::read(&Node { value, ..root }, String::new(), problems, |file| {
+        let (grpc, metrics) = file.section("listen", listen).unwrap_or((loopback(9400), loopback(9090)));
+        let data_dir = file.optional("data_dir", scalar::path);
+        let live_window = scalar::duration_within(MINUTE..=HOUR, "a duration from 1m to 1h");
+        let live_window = file.optional("live_window", live_window);
+        Some(Config {
+            grpc,
+            metrics,
+            data_dir: data_dir.unwrap_or_else(|| PathBuf::from("./serin-data")),
+            live_window: live_window.unwrap_or(15 * MINUTE),
+            services: services(file),
+        })
+    })
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn listen(listen: &mut Section<'_>) -> Option<(SocketAddr, SocketAddr)> {
+    let grpc = listen.optional("grpc", scalar::address).unwrap_or(loopback(9400));
+    let metrics = listen.optional("metrics", scalar::address).unwrap_or(loopback(9090));
+    // Port 0 asks the system for a free one, so twice 0 is not twice the same.
+    if grpc == metrics && grpc.port() != 0 {
+        listen.note("metrics", taken(metrics.to_string(), "listen.grpc", "use another port"));
+    }
+    Some((grpc, metrics))
+}
+
+fn services(file: &mut Section<'_>) -> Vec<Service> {
+    let count = file.required("services", SERVICES, |node| match &node.value {
+        Value::List(items) if items.len() > MAX_SERVICES => {
+            Err(Fault::TooMany { count: items.len(), most: MAX_SERVICES })
+        }
+        Value::List(items) if !items.is_empty() => Ok(items.len()),
+        Value::List(_) => Err(Fault::Missing { expected: SERVICES }),
+        other => Err(Fault::not(other, SERVICES)),
+    });
+    if count.is_none() {
+        return Vec::new();
+    }
+    let mut names = BTreeMap::new();
+    file.sections("services", SERVICES, |section| service(section, &mut names))
+}
+
+/// `names`: those of the services before this one, with their paths.
+fn service(section: &mut Section<'_>, names: &mut BTreeMap<String, String>) -> Option<Service> {
+    let path = section.path().to_owned();
+    let name = section.required("name", LABEL, |node| {
+        let name = scalar::label(node)?;
+        if let Some(by) = names.get(&name) {
+            return Err(taken(name, by, "every service has one entry"));
+        }
+        names.insert(name.clone(), path);
+        Ok(name)
+    });
+    let vantage = section.required("vantage", VANTAGE, scalar::vantage);
+    let baseline = section.required("baseline", LABEL, scalar::label);
+    let candidate = section.required("candidate", LABEL, |node| {
+        let candidate = scalar::label(node)?;
+        if baseline.as_ref() == Some(&candidate) {
+            return Err(taken(candidate, "the baseline", "name the release on trial"));
+        }
+        Ok(candidate)
+    });
+    let mut seen = BTreeSet::new();
+    let routes = section.values("routes", ROUTES, |node| {
+        let route = scalar::label(node)?;
+        if !seen.insert(route.clone()) {
+            return Err(taken(route, "an earlier route", "name every route once"));
+        }
+        Ok(route)
+    });
+    let timing = section.optional("timing", scalar::timing).unwrap_or(Timing::Upstream);
+    let policy = section.section("judge", policy).unwrap_or_default();
+    let rollback = section.section("rollback", rollback).unwrap_or_else(Rollback::none);
+    Some(Service {
+        name: name?,
+        vantage: vantage?,
+        baseline: baseline?,
+        candidate: candidate?,
+        routes,
+        timing,
+        policy,
+        rollback,
+    })
+}
+
+fn policy(judge: &mut Section<'_>) -> Option<Policy> {
+    let d = Policy::default();
+    // Each key is tried in a policy that is otherwise the default one, so that every one that is out of range gets
+    // its own message.
+    let regression = judge.optional("regression", |node| {
+        let value = scalar::percent(node)?;
+        in_range(node, value, Policy::new(value, d.false_rollback(), d.false_pass(), d.trial_s()))
+    });
+    let false_rollback = judge.optional("false_rollback", |node| {
+        let value = scalar::percent(node)?;
+        in_range(node, value, Policy::new(d.regression(), value, d.false_pass(), d.trial_s()))
+    });
+    let false_pass = judge.optional("false_pass", |node| {
+        let value = scalar::percent(node)?;
+        in_range(node, value, Policy::new(d.regression(), d.false_rollback(), value, d.trial_s()))
+    });
+    let trial_s = judge.optional("trial", |node| {
+        let value = scalar::whole_seconds(node)?;
+        in_range(node, value, Policy::new(d.regression(), d.false_rollback(), d.false_pass(), value))
+    });
+    Policy::new(
+        regression.unwrap_or(d.regression()),
+        false_rollback.unwrap_or(d.false_rollback()),
+        false_pass.unwrap_or(d.false_pass()),
+        trial_s.unwrap_or(d.trial_s()),
+    )
+    .ok()
+}
+
+fn in_range<T>(node: &Node, value: T, tried: Result<Policy, PolicyError>) -> Result<T, Fault> {
+    tried.map(|_| value).map_err(|source| Fault::Policy { shown: node.value.to_string(), source })
+}
+
+fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
+    let Rollback { dry_run, confirm_within, .. } = Rollback::none();
+    let dry_run = rollback.optional("dry_run", scalar::switch).unwrap_or(dry_run);
+    let range = scalar::duration_within(SECOND..=HOUR, "a duration from 1s to 1h");
+    let confirm_within = rollback.optional("confirm_within", range).unwrap_or(confirm_within);
+    let virtual_services = rollback.section("virtual_services", |target| {
+        let directory = target.required("directory", PATH, scalar::path);
+        let host = target.required("host", LABEL, scalar::label);
+        let subset = target.optional("subset", scalar::template).unwrap_or_else(Template::release);
+        Some(Target::VirtualServices { directory: directory?, host: host?, subset })
+    });
+    let envoy_rds = rollback.section("envoy_rds", |target| {
+        let file = target.required("file", PATH, scalar::path);
+        let cluster = target.optional("cluster", scalar::template).unwrap_or_else(Template::release);
+        Some(Target::EnvoyRds { file: file?, cluster })
+    });
+    let targets = virtual_services.into_iter().chain(envoy_rds).collect();
+    Some(Rollback { dry_run, confirm_within, targets })
+}
+
+fn taken(shown: String, by: &str, remedy: &'static str) -> Fault {
+    Fault::Taken { shown, by: by.to_owned(), remedy }
+}
