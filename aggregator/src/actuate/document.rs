@@ -66,7 +66,9 @@ impl<'t> Document<'t> {
 pub(super) fn values(text: &str) -> Result<Value, String> {
     serde_saphyr::from_str(text).map_err(|error| {
         let message = error.to_string();
-        format!("it is not valid YAML: {}", message.lines().next().unwrap_or_default())
+        let first = message.lines().next().unwrap_or_default();
+        let first = first.strip_prefix("error: ").unwrap_or(first);
+        format!("it is not valid YAML (lines counted from the document's first): {first}")
     })
 }
 

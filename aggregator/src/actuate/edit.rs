@@ -37,19 +37,17 @@ pub(super) fn set_weights(
 ) -> Result<String, EditError> {
     let mut splices: Vec<Splice<'_>> =
         weights.iter().map(|set| splice(document, set, first_key)).collect::<Result<_, _>>()?;
-    splices.sort_by_key(|splice| (splice.at.start, splice.at.end));
+    splices.sort_by(|a, b| (a.at.start, a.at.end, &a.text).cmp(&(b.at.start, b.at.end, &b.text)));
     // An anchored destination that several routes share is one edit, if they agree on it.
     splices.dedup_by(|a, b| a.at == b.at && a.text == b.text);
     let mut text = String::with_capacity(document.text.len() + 32 * splices.len());
     let mut done = 0;
-    for splice in &splices {
-        let kept = document.text.get(done..splice.at.start);
-        text.push_str(kept.filter(|_| splice.at.start >= done).ok_or_else(|| shared(splice.place))?);
+    for (i, splice) in splices.iter().enumerate() {
+        let disagree = splices.get(i + 1).is_some_and(|next| next.at.start < splice.at.end || next.at == splice.at);
+        let kept = document.text.get(done..splice.at.start).filter(|_| !disagree);
+        text.push_str(kept.ok_or_else(|| shared(splice.place))?);
         text.push_str(&splice.text);
-        done = splice.at.end.max(done);
-        if splices.iter().any(|other| other.at == splice.at && other.text != splice.text) {
-            return Err(shared(splice.place));
-        }
+        done = splice.at.end;
     }
     text.push_str(document.text.get(done..).unwrap_or_default());
     prove(document, weights, &text)?;

@@ -34,7 +34,7 @@ pub enum ActuateError {
         limit: u64,
     },
     /// Nothing there mentions the candidate.
-    #[error("no route in {} mentions {wanted}: check the target's names against the files{}", .path.display(), not_looked_at(.unread))]
+    #[error("no route in {} mentions {wanted}: {}", .path.display(), what_to_check(.unread))]
     NoRoute {
         /// The candidate as the target names it.
         wanted: String,
@@ -83,9 +83,9 @@ pub(super) fn chain(error: &ActuateError) -> String {
     text
 }
 
-fn not_looked_at(unread: &[Left]) -> String {
+fn what_to_check(unread: &[Left]) -> String {
     match unread {
-        [] => String::new(),
-        _ => format!(" (not looked at: {})", listed(unread)),
+        [] => "check the target's names against the files".to_owned(),
+        _ => format!("some could not be looked at, mend them: {}", listed(unread)),
     }
 }

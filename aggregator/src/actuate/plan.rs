@@ -43,14 +43,15 @@ pub(super) struct About {
 /// When a weight cannot be changed without changing something else: then nothing of the file is.
 pub(super) fn plan(stream: &str, finder: &Finder) -> Result<Plan, EditError> {
     let mut plan = Plan::default();
-    for (number, text) in documents(stream).into_iter().enumerate() {
+    for text in documents(stream) {
         let planned = if finder.concerns(text) { plan_document(text, finder, &mut plan) } else { Ok(None) };
         match planned {
             Ok(after) => plan.text.push_str(after.as_deref().unwrap_or(text)),
             Err(Problem::Edit(error)) => return Err(error),
             Err(Problem::Unread(reason)) => {
+                let line = plan.text.lines().count() + 1;
                 plan.text.push_str(text);
-                plan.unread.push(About { place: format!("document {}", number + 1), reason });
+                plan.unread.push(About { place: format!("document from line {line}"), reason });
             }
         }
     }
