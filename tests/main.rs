@@ -1,1 +1,3 @@
 //! Tests.
+
+mod manifests_match_the_schemas;
