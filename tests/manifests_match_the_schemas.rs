@@ -89,7 +89,8 @@ fn plugin_faults(configuration: &Value) -> Vec<String> {
         "cluster" => value.as_str().is_some_and(|name| !name.is_empty()),
         "vantage" => ["inbound", "outbound", "gateway"].iter().any(|v| value == v),
         "attachment" => ["access_log", "http_filter"].iter().any(|v| value == v),
-        "service" | "release" | "route" | "pod" => is_label_source(value),
+        "pod" => value == "none" || is_label_source(value),
+        "service" | "release" | "route" => is_label_source(value),
         "interval_ms" => value.as_u64().is_some_and(|ms| (1_000..=10_000).contains(&ms)),
         _ => false,
     };
@@ -99,7 +100,7 @@ fn plugin_faults(configuration: &Value) -> Vec<String> {
 }
 
 fn is_label_source(value: &Value) -> bool {
-    let words = ["cluster", "subset", "host", "route_name", "virtual_host", "upstream_address", "node_id", "none"];
+    let words = ["cluster", "subset", "host", "route_name", "virtual_host", "upstream_address", "node_id"];
     match value {
         Value::String(word) => words.contains(&word.as_str()),
         Value::Object(map) => {
@@ -225,12 +226,12 @@ fn what_is_wrong_is_found() {
 
 #[test]
 fn a_wrong_plugin_configuration_is_found() {
-    let right = json!({ "cluster": "serin", "vantage": "inbound", "attachment": "access_log", "route": "none" });
+    let right = json!({ "cluster": "serin", "vantage": "inbound", "attachment": "access_log", "pod": "none" });
     assert_eq!(plugin_faults(&right), Vec::<String>::new());
     for (key, value) in [
         ("clustre", json!("serin")),
         ("vantage", json!("everywhere")),
-        ("route", json!("route")),
+        ("route", json!("none")),
         ("pod", json!({ "fixed": 1 })),
         ("release", json!({ "node_label": "version", "fixed": "v1" })),
         ("interval_ms", json!("1s")),

@@ -95,6 +95,48 @@ services:
     assert_eq!(service.rollback, want);
 }
 
+/// Each limit from both sides: (where, the last value that is taken, the first that is not).
+#[test]
+fn limits_are_where_they_are_said_to_be() {
+    let (longest, too_long) = ("n".repeat(256), "n".repeat(257));
+    let cases = [
+        ("live_window", "1m", "59.999s"),
+        ("live_window", "1h", "3600.001s"),
+        ("services[0].rollback.confirm_within", "1s", "999ms"),
+        ("services[0].rollback.confirm_within", "60m", "61m"),
+        ("services[0].judge.regression", "1%", "0.99%"),
+        ("services[0].judge.regression", "1000%", "1000.01%"),
+        ("services[0].judge.false_rollback", "10%", "10.001%"),
+        ("services[0].judge.false_rollback", "0.0000001%", "0%"),
+        ("services[0].judge.false_pass", "50%", "50.01%"),
+        ("services[0].judge.trial", "60s", "59s"),
+        ("services[0].judge.trial", "720h", "720h1s"),
+        ("services[0].name", &longest, &too_long),
+        ("listen.grpc", "127.0.0.1:65535", "127.0.0.1:65536"),
+    ];
+    for (path, taken, refused) in cases {
+        let file = |value: &str| {
+            let at = |key: &str, default: &str| if path.ends_with(key) { value.to_owned() } else { default.to_owned() };
+            format!(
+                "listen: {{ grpc: '{}' }}\nlive_window: {}\nservices:\n  - name: {}\n    vantage: inbound\n    \
+                 baseline: v1\n    candidate: v2\n    judge: {{ regression: {}, false_rollback: {}, false_pass: {}, \
+                 trial: {} }}\n    rollback: {{ confirm_within: {} }}\n",
+                at("listen.grpc", "[::1]:1"),
+                at("live_window", "15m"),
+                at(".name", "shop"),
+                at(".regression", "10%"),
+                at(".false_rollback", "0.1%"),
+                at(".false_pass", "5%"),
+                at(".trial", "30m"),
+                at(".confirm_within", "30s"),
+            )
+        };
+        assert_eq!(Config::parse(&file(taken)).err(), None, "{path}: {taken}");
+        let problems = Config::parse(&file(refused)).unwrap_err();
+        assert_eq!(problems.iter().map(Problem::path).collect::<Vec<_>>(), [path], "{refused}");
+    }
+}
+
 #[test]
 fn services_may_share_a_policy_by_an_anchor() {
     let config = Config::parse(
