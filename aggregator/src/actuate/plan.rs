@@ -132,3 +132,98 @@ fn plan_split(document: &Document<'_>, split: &Split, finder: &Finder) -> Step {
     }
     if sets.is_empty() { Step::Already } else { Step::Change { weights, sets } }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A destination in one of the ways to write it, at six spaces.
+    fn written(style: u8, subset: &str, weight: u32) -> String {
+        match style {
+            0 => format!(
+                "- destination:\n          host: shop # here\n          subset: {subset}\n        weight:  {weight}\n"
+            ),
+            1 => format!("- weight: {weight}   # of all\n\n        destination: {{host: shop, subset: {subset}}}\n"),
+            2 => format!("- {{destination: {{host: shop, subset: {subset}}}, weight: {weight} }}\n"),
+            3 => format!(
+                "- {{\"weight\":{weight},\n         \"destination\": {{\"subset\": \"{subset}\", \"host\": 'shop'}}}} # x\n"
+            ),
+            _ => format!(
+                "-\n       # weight: 1\n        \"weight\": {weight}\n        destination: &{subset}\n          <<: {{host: shop}}\n          subset: {subset}\n"
+            ),
+        }
+    }
+
+    fn manifest() -> impl Strategy<Value = (String, Vec<[u32; 3]>)> {
+        let route = ([0..=4u8, 0..=4u8, 0..=4u8], [0..=100u32, 1..=100u32, 0..=100u32]);
+        (prop::collection::vec(route, 1..6), any::<bool>()).prop_map(|(routes, crlf)| {
+            let mut text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec:\n  http:\n".to_owned();
+            for (styles, weights) in &routes {
+                text.push_str("  # next\n  - timeout: 3s\n    route:\n");
+                for (i, subset) in ["v1", "v2", "v3"].into_iter().enumerate() {
+                    text.push_str(&format!("      {}", written(styles[i], subset, weights[i])));
+                }
+            }
+            let text = if crlf { text.replace('\n', "\r\n") } else { text };
+            (text, routes.into_iter().map(|(_, weights)| weights).collect())
+        })
+    }
+
+    /// The text without the number after each `weight` key.
+    fn without_weights(text: &str) -> String {
+        let parts = text.split("weight").map(|part| {
+            let start =
+                part.find(|c: char| c.is_ascii_digit()).filter(|&at| part[..at].trim_matches(['"', ' ']) == ":");
+            match start {
+                Some(at) => format!("{}{}", &part[..at], part[at..].trim_start_matches(|c: char| c.is_ascii_digit())),
+                None => part.to_owned(),
+            }
+        });
+        parts.collect::<Vec<_>>().join("weight")
+    }
+
+    proptest! {
+        #[test]
+        fn only_weights_change((text, routes) in manifest()) {
+            let [host, baseline, candidate] = ["shop", "v1", "v2"].map(str::to_owned);
+            let finder = Finder::VirtualServices { host, baseline, candidate };
+            let first = plan(&text, &finder).unwrap();
+            prop_assert_eq!(&first.left, &[]);
+            prop_assert_eq!(&first.unread, &[]);
+            prop_assert_eq!(first.changes.len(), routes.len());
+            for (planned, [v1, v2, v3]) in first.changes.iter().zip(routes) {
+                let after = |name: &str, before| {
+                    let changed = planned.weights.iter().find(|weight| weight.destination == name);
+                    changed.map_or(before, |weight| weight.after)
+                };
+                prop_assert_eq!(after("v2", v2), 0);
+                prop_assert!(after("v1", v1) > 0);
+                let total = after("v1", v1) + after("v3", v3);
+                prop_assert!(total == 100 || total == v1 + v2 + v3);
+            }
+            prop_assert_eq!(without_weights(&first.text), without_weights(&text));
+            let second = plan(&first.text, &finder).unwrap();
+            prop_assert_eq!(second.changes, &[]);
+            prop_assert_eq!(second.text, first.text);
+        }
+
+        #[test]
+        fn any_text_is_planned_or_refused(noise in "([-{}\\[\\]&*!|>:,#'\"?%@ \n\t]|\r\n|weight|v2|---|<<){0,12}", at in 0..400usize) {
+            let [host, baseline, candidate] = ["shop", "v1", "v2"].map(str::to_owned);
+            let finder = Finder::VirtualServices { host, baseline, candidate };
+            let mut text = format!(
+                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec:\n  http:\n  - route:\n      {}      {}",
+                written(0, "v1", 90),
+                written(4, "v2", 10)
+            );
+            text.insert_str(at.min(text.len()), &noise);
+            if let Ok(first) = plan(&text, &finder) {
+                let second = plan(&first.text, &finder).unwrap();
+                prop_assert_eq!(second.changes, &[]);
+                prop_assert_eq!(second.text, first.text);
+            }
+        }
+    }
+}
