@@ -5,6 +5,10 @@ use yamlpath::{Component, QueryError, Route};
 
 use super::splits::Path;
 
+/// The most lines that can be edited: yamlpath's grammar (tree-sitter-yaml 0.7) counts them in 16 bits and refuses
+/// what is longer.
+const MAX_LINES: usize = i16::MAX as usize;
+
 /// A parsed document that still knows where its values stand in the text.
 pub(super) struct Document<'t> {
     pub(super) text: &'t str,
@@ -27,6 +31,10 @@ impl<'t> Document<'t> {
     /// Reads one document, or says why it cannot be read.
     pub(super) fn parse(text: &'t str) -> Result<Self, String> {
         let value = values(text)?;
+        let lines = text.lines().count();
+        if lines > MAX_LINES {
+            return Err(format!("it has {lines} lines, over the limit of {MAX_LINES} for one document: split it"));
+        }
         let syntax = yamlpath::Document::new(text).map_err(|error| error.to_string())?;
         Ok(Document { text, value, syntax })
     }
@@ -160,6 +168,18 @@ mod tests {
             check(&format!(", weight: {bad}"), other(bad));
         }
         assert!(matches!(Document::parse("- weight:\n").unwrap().weight(&[0.into()]), Weight::Other(_)));
+    }
+
+    #[test]
+    fn as_many_lines_as_can_be_edited() {
+        let lines = |count: usize| "- weight: 10\n".repeat(count);
+        let most = lines(MAX_LINES);
+        assert_eq!(
+            Document::parse(&most).map(|document| document.weight(&[(MAX_LINES - 1).into()])),
+            Ok(Weight::Number(10))
+        );
+        let error = Document::parse(&lines(MAX_LINES + 1)).map(|_| ()).unwrap_err();
+        assert!(error.starts_with("it has 32768 lines"), "{error}");
     }
 
     proptest! {
