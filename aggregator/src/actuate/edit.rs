@@ -42,10 +42,9 @@ pub(super) fn set_weights(
     splices.dedup_by(|a, b| a.at == b.at && a.text == b.text);
     let mut text = String::with_capacity(document.text.len() + 32 * splices.len());
     let mut done = 0;
-    for (i, splice) in splices.iter().enumerate() {
-        let disagree = splices.get(i + 1).is_some_and(|next| next.at.start < splice.at.end || next.at == splice.at);
-        let kept = document.text.get(done..splice.at.start).filter(|_| !disagree);
-        text.push_str(kept.ok_or_else(|| shared(splice.place))?);
+    for splice in &splices {
+        // Where two splices overlap there is nothing to keep between them: they disagree.
+        text.push_str(document.text.get(done..splice.at.start).ok_or_else(|| shared(splice.place))?);
         text.push_str(&splice.text);
         done = splice.at.end;
     }
