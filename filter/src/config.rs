@@ -121,7 +121,9 @@ impl Reader {
             Some(Ok("inbound")) => return Vantage::Inbound,
             Some(Ok("outbound")) => return Vantage::Outbound,
             Some(Ok("gateway")) => return Vantage::Gateway,
-            Some(_) => self.problem("vantage", format!("{} is not a vantage: {remedy}", value.map_or_else(String::new, show))),
+            Some(_) => {
+                self.problem("vantage", format!("{} is not a vantage: {remedy}", value.map_or_else(String::new, show)))
+            }
             None => self.problem("vantage", format!("is missing: {remedy}")),
         }
         Vantage::Unspecified
@@ -180,7 +182,10 @@ impl Reader {
             ("node_label", Some(text)) => Some(Source::NodeLabel(text)),
             ("cluster_after", Some(text)) => Some(Source::ClusterAfter(text)),
             ("fixed" | "node_label" | "cluster_after", None) => {
-                self.problem(&format!("{key}.{kind}"), format!("{} is not a text: write one that is not empty", show(value)));
+                self.problem(
+                    &format!("{key}.{kind}"),
+                    format!("{} is not a text: write one that is not empty", show(value)),
+                );
                 None
             }
             _ => {

@@ -61,11 +61,7 @@ impl Encoder {
 }
 
 fn during(interval: Interval) -> ReportRequest {
-    ReportRequest {
-        interval_start_unix_us: interval.start_us,
-        interval_ms: interval.ms,
-        ..ReportRequest::default()
-    }
+    ReportRequest { interval_start_unix_us: interval.start_us, interval_ms: interval.ms, ..ReportRequest::default() }
 }
 
 /// The number that an aggregator's message acknowledges; `None` where it is no such message.

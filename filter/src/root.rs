@@ -58,14 +58,7 @@ struct Root {
 
 impl Root {
     fn new(context_id: u32) -> Self {
-        Root {
-            context_id,
-            worker: None,
-            cluster: String::new(),
-            stream: None,
-            draining: None,
-            was_refused: false,
-        }
+        Root { context_id, worker: None, cluster: String::new(), stream: None, draining: None, was_refused: false }
     }
 
     fn start(&mut self, config: Config) {
@@ -164,7 +157,10 @@ impl RootContext for Root {
                 for problem in problems {
                     host::log(LogLevel::Error, &format!("serin: {problem}"));
                 }
-                host::log(LogLevel::Error, "serin: this configuration is not used: traffic passes and nothing is counted");
+                host::log(
+                    LogLevel::Error,
+                    "serin: this configuration is not used: traffic passes and nothing is counted",
+                );
             }
         }
         true
