@@ -1,5 +1,7 @@
 //! The plugin configuration: JSON in, types that cannot be wrong out, every problem at once.
 
+mod structure;
+
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -46,17 +48,23 @@ impl fmt::Display for Problem {
 }
 
 impl Config {
-    /// Reads the plugin configuration as Envoy delivers it (the text of a StringValue, a Struct as JSON).
+    /// Reads the plugin configuration as Envoy 1.40 delivers it: the text of a StringValue, or a Struct serialized
+    /// (although its documentation says as JSON).
     ///
     /// # Errors
     /// Every problem, in the order of the keys' documentation; never empty.
     pub fn parse(json: &[u8]) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader::default();
-        let map = match serde_json::from_slice(json) {
-            Ok(Value::Object(map)) => map,
-            Ok(other) => return Err(reader.only(format!("{} is not an object: {EXAMPLE}", show(&other)))),
+        let value = match serde_json::from_slice(json) {
+            Ok(value) => value,
             Err(_) if json.is_empty() => return Err(reader.only(format!("is missing: {EXAMPLE}"))),
-            Err(error) => return Err(reader.only(format!("is not JSON ({error}): {EXAMPLE}"))),
+            Err(error) => match structure::decode(json) {
+                Some(value) => value,
+                None => return Err(reader.only(format!("is not JSON ({error}): {EXAMPLE}"))),
+            },
+        };
+        let Value::Object(map) = value else {
+            return Err(reader.only(format!("{} is not an object: {EXAMPLE}", show(&value))));
         };
         let config = reader.config(&map);
         if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }

@@ -59,7 +59,7 @@ impl Outbox {
 
     /// The next report for the current stream: first those of an earlier stream again, then new ones, while
     /// fewer than [`IN_FLIGHT_MAX`] are unacknowledged.
-    pub fn next(&mut self) -> Option<&Numbered> {
+    pub fn next_to_send(&mut self) -> Option<&Numbered> {
         if self.sent == self.in_flight.len() && self.in_flight.len() < IN_FLIGHT_MAX {
             let sealed = self.pending.pop_front()?;
             self.numbered += 1;
@@ -131,7 +131,8 @@ mod tests {
     }
 
     fn sent(outbox: &mut Outbox) -> Vec<(u64, u64, u64)> {
-        std::iter::from_fn(|| outbox.next().map(|r| (r.sequence, r.requests_before, r.sealed.requests()))).collect()
+        std::iter::from_fn(|| outbox.next_to_send().map(|r| (r.sequence, r.requests_before, r.sealed.requests())))
+            .collect()
     }
 
     #[test]
@@ -186,7 +187,7 @@ mod tests {
         (1..=3).for_each(|s| outbox.push(sealed(s)));
         sent(&mut outbox);
         outbox.rewind();
-        assert_eq!(outbox.next().map(|r| r.sequence), Some(1));
+        assert_eq!(outbox.next_to_send().map(|r| r.sequence), Some(1));
         assert!(outbox.acknowledge(2));
         assert_eq!(sent(&mut outbox), [(3, 3, 3)]);
     }

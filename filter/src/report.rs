@@ -119,7 +119,7 @@ mod tests {
         (0..requests).for_each(|_| recorder.record(&key, Timings { upstream: Some(Micros(5)), total: Micros(7) }));
         let mut outbox = Outbox::default();
         outbox.push(recorder.seal(INTERVAL).unwrap());
-        outbox.next().unwrap().clone()
+        outbox.next_to_send().unwrap().clone()
     }
 
     /// Worked out by hand from the protobuf encoding and `ingest.proto`.

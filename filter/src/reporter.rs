@@ -162,7 +162,7 @@ impl Reporter {
     fn send(&mut self, actions: &mut Vec<Action>) -> bool {
         let before = actions.len();
         if let Some(encoder) = &mut self.stream {
-            while let Some(report) = self.outbox.next() {
+            while let Some(report) = self.outbox.next_to_send() {
                 actions.push(Action::Send(encoder.report(report)));
             }
         }
