@@ -1,1 +1,15 @@
-//! The rig.
+//! What the demo and the tests against a real Envoy share: upstream services whose latency can be changed
+//! while they run, an open-loop load generator, and the processes around them. Everything listens on loopback,
+//! on ports the kernel chose, and ends with the value that started it.
+
+pub mod artifacts;
+pub mod bootstrap;
+pub mod envoy;
+pub mod gateway;
+pub mod latency;
+pub mod load;
+pub mod poll;
+pub mod process;
+pub mod proxy;
+pub mod serin;
+pub mod service;

@@ -1,0 +1,99 @@
+//! The files of `envoy-configs/local`, made to run beside each other: the ports and paths are replaced, and
+//! nothing else, so that what is tested is what a user gets.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::artifacts;
+
+/// A file of `envoy-configs/local` as a value.
+///
+/// # Errors
+/// When it cannot be read, or is no YAML.
+pub fn shipped(file: &str) -> Result<Value> {
+    let path = directory().join(file);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| format!("{} is no YAML", path.display()))
+}
+
+/// `envoy-configs/local`.
+pub fn directory() -> PathBuf {
+    artifacts::root().join("envoy-configs/local")
+}
+
+/// A bootstrap file, to be adapted.
+#[derive(Clone, Debug)]
+pub struct Bootstrap(Value);
+
+impl Bootstrap {
+    /// The file as it is shipped, but on ports that the kernel chooses and with the filter that was built.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the filter was not built.
+    pub fn shipped(file: &str) -> Result<Self> {
+        let mut bootstrap = Bootstrap(shipped(file)?);
+        for pointer in ["/admin", "/static_resources/listeners/0"] {
+            let address = bootstrap.0.pointer_mut(&format!("{pointer}/address/socket_address/port_value"));
+            *address.with_context(|| format!("{file} has no port at {pointer}"))? = json!(0);
+        }
+        let filter = artifacts::filter()?;
+        let replaced = replace(&mut bootstrap.0, "local", "filename", &json!(filter));
+        ensure!(replaced == 1, "{file} names the filter {replaced} times");
+        Ok(bootstrap)
+    }
+
+    /// With the routes in this file.
+    ///
+    /// # Errors
+    /// When this bootstrap has no routes in a file.
+    pub fn routes(mut self, file: &Path) -> Result<Self> {
+        let replaced = replace(&mut self.0, "path_config_source", "path", &json!(file));
+        ensure!(replaced == 1, "the bootstrap has {replaced} path_config_source");
+        Ok(self)
+    }
+
+    /// With a cluster at these addresses.
+    ///
+    /// # Errors
+    /// When there is no such cluster.
+    pub fn cluster(mut self, name: &str, addresses: &[SocketAddr]) -> Result<Self> {
+        let clusters = self.0.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
+        let cluster = clusters.into_iter().flatten().find(|cluster| cluster.get("name") == Some(&json!(name)));
+        let endpoints = cluster.and_then(|cluster| cluster.pointer_mut("/load_assignment/endpoints"));
+        let endpoint = |address: &SocketAddr| {
+            let socket_address = json!({ "address": address.ip(), "port_value": address.port() });
+            json!({ "endpoint": { "address": { "socket_address": socket_address } } })
+        };
+        let all: Vec<Value> = addresses.iter().map(endpoint).collect();
+        *endpoints.with_context(|| format!("the bootstrap has no cluster {name}"))? = json!([{ "lb_endpoints": all }]);
+        Ok(self)
+    }
+
+    /// As Envoy reads it.
+    pub fn json(&self) -> &Value {
+        &self.0
+    }
+}
+
+/// Replaces `parent.key` wherever it is; returns how often.
+fn replace(value: &mut Value, parent: &str, key: &str, with: &Value) -> usize {
+    let mut replaced = 0;
+    match value {
+        Value::Object(map) => {
+            if let Some(old) = map.get_mut(parent).and_then(|inner| inner.get_mut(key)) {
+                old.clone_from(with);
+                replaced += 1;
+            }
+            replaced += map.values_mut().map(|inner| replace(inner, parent, key, with)).sum::<usize>();
+        }
+        Value::Array(items) => replaced += items.iter_mut().map(|item| replace(item, parent, key, with)).sum::<usize>(),
+        _ => {}
+    }
+    replaced
+}

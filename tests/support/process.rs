@@ -1,0 +1,133 @@
+//! A child process that cannot outlive the value that started it, nor the process that holds that value.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a process may take to end after SIGTERM before it gets SIGKILL.
+const END_WITHIN: Duration = Duration::from_secs(3);
+/// Waits for the end of its input, which the kernel brings about when this process ends, however it ends.
+const GUARD: &str =
+    r#"trap "" INT TERM HUP; read _; kill -TERM "$1" 2>/dev/null && sleep 2; kill -KILL "$1" 2>/dev/null"#;
+
+/// A running child whose output goes to a file. Dropping it ends it.
+#[derive(Debug)]
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    /// A shell that ends the child when this process dies without dropping (SIGKILL, a test harness's exit).
+    guard: Child,
+    log: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `command`, with both of its outputs appended to the file `log`.
+    ///
+    /// # Errors
+    /// When the log cannot be written or the program not be started.
+    pub fn start(name: &'static str, mut command: Command, log: PathBuf) -> Result<Self> {
+        let out = File::options().create(true).append(true).open(&log);
+        let out = out.with_context(|| format!("cannot write {}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        let mut child = command.spawn().with_context(|| format!("cannot start {name}: {command:?}"))?;
+        let mut guard = Command::new("/bin/sh");
+        guard.args(["-c", GUARD, "guard", &child.id().to_string()]);
+        match guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+            Ok(guard) => Ok(Process { name, child, guard, log, ended: None }),
+            Err(error) => {
+                let _ = child.kill().and_then(|()| child.wait());
+                Err(error).context("cannot start /bin/sh")
+            }
+        }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().ok().flatten();
+        }
+        self.ended
+    }
+
+    /// Fails with the last lines of the log when the process has ended.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn must_be_running(&mut self) -> Result<()> {
+        match self.ended() {
+            None => Ok(()),
+            Some(status) => anyhow::bail!("{} ended ({status}); its last words:\n{}", self.name, self.last_words()),
+        }
+    }
+
+    /// All it wrote so far.
+    pub fn log(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// The last 15 lines it wrote.
+    pub fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n")
+    }
+
+    /// Stops it in its tracks (SIGSTOP) until [`Process::resume`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Ends it at once (SIGKILL) and waits until it has.
+    pub fn kill(&mut self) {
+        if self.ended().is_none() {
+            self.signal(Signal::KILL);
+            self.ended = self.child.wait().ok();
+        }
+    }
+
+    /// Ends it (SIGTERM, and SIGKILL after 3 s) and waits until it has.
+    pub fn stop(&mut self) {
+        if self.ended().is_none() {
+            self.signal(Signal::TERM);
+            self.signal(Signal::CONT);
+        }
+        let deadline = Instant::now() + END_WITHIN;
+        while self.ended().is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.kill();
+    }
+
+    fn signal(&self, signal: Signal) {
+        // A pid that was not waited for is still this child's, even when it has ended.
+        if let Some(pid) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The guard first, so that it cannot meet a pid that is in use again.
+        let _ = self.guard.kill().and_then(|()| self.guard.wait());
+        self.stop();
+    }
+}
