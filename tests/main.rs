@@ -4,5 +4,9 @@ mod manifests_match_the_schemas;
 //! Tests that need more than one crate, or a real Envoy. Each file is named by the question it answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+mod a_bad_release_is_rolled_back;
+mod a_grpc_error_is_an_error;
 mod bootstraps_are_valid;
+mod every_request_is_counted_once;
+mod the_aggregator_may_be_absent;
 mod the_load_is_what_it_says;

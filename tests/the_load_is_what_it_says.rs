@@ -11,6 +11,8 @@ use support::{
     service::{Behaviour, Release},
 };
 
+type Count = fn(&Tally) -> u64;
+
 fn quantiles(latency: Latency) -> [f64; 4] {
     let mut rng = StdRng::seed_from_u64(1);
     let mut counts = Counts::new();
@@ -35,7 +37,7 @@ fn latencies_follow_the_model() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_told_apart_in_every_protocol() -> Result<()> {
     let release = Release::start(1, 0.01).await?;
-    let cases: [(Protocol, &str, fn(&Tally) -> u64); 9] = [
+    let cases: [(Protocol, &str, Count); 9] = [
         (Protocol::Http1, "", |t| t.ok),
         (Protocol::Http1, "404", |t| t.client_errors),
         (Protocol::Http1, "500", |t| t.server_errors),

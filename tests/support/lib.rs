@@ -11,5 +11,6 @@ pub mod load;
 pub mod poll;
 pub mod process;
 pub mod proxy;
+pub mod rig;
 pub mod serin;
 pub mod service;

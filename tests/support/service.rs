@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
@@ -63,7 +64,7 @@ pub struct Release {
     /// Where the instances listen.
     pub addresses: Vec<SocketAddr>,
     behaviour: watch::Sender<Behaviour>,
-    served: Arc<AtomicU64>,
+    served: Arc<Served>,
     _tasks: JoinSet<()>,
 }
 
@@ -74,7 +75,7 @@ impl Release {
     /// When no port can be had.
     pub async fn start(instances: usize, scale: f64) -> Result<Self> {
         let (behaviour, watched) = watch::channel(Behaviour::Healthy);
-        let served = Arc::new(AtomicU64::new(0));
+        let served = Arc::new(Served::default());
         let mut addresses = Vec::with_capacity(instances);
         let mut tasks = JoinSet::new();
         for seed in 0..instances {
@@ -94,7 +95,12 @@ impl Release {
 
     /// Requests that arrived at all instances since the start.
     pub fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
+        self.served.requests.load(Ordering::Relaxed)
+    }
+
+    /// When the last request arrived at any of them, in microseconds since 1970; 0 when none did.
+    pub fn last_served_unix_us(&self) -> u64 {
+        self.served.last_unix_us.load(Ordering::Relaxed)
     }
 }
 
@@ -103,7 +109,13 @@ struct Instance {
     scale: f64,
     rng: Arc<Mutex<StdRng>>,
     behaviour: watch::Receiver<Behaviour>,
-    served: Arc<AtomicU64>,
+    served: Arc<Served>,
+}
+
+#[derive(Debug, Default)]
+struct Served {
+    requests: AtomicU64,
+    last_unix_us: AtomicU64,
 }
 
 impl Instance {
@@ -130,7 +142,8 @@ impl Instance {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
-        self.served.fetch_add(1, Ordering::Relaxed);
+        self.served.requests.fetch_add(1, Ordering::Relaxed);
+        self.served.last_unix_us.fetch_max(unix_us(), Ordering::Relaxed);
         let behaviour = *self.behaviour.borrow();
         let grpc = request.headers().get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
         let (latency, answer) = {
@@ -157,6 +170,12 @@ impl Instance {
             Behaviour::Healthy | Behaviour::Errors(_) | Behaviour::Hang(_) => Latency { scale: self.scale, tail: 1.0 },
         }
     }
+}
+
+/// The wall clock, in microseconds since 1970.
+pub fn unix_us() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn decide(request: &Request<Incoming>, behaviour: Behaviour, luck: f64, grpc: bool) -> Answer {

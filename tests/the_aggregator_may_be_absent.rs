@@ -1,0 +1,70 @@
+//! Callers notice nothing when `serin` is away, and what was counted meanwhile arrives later, once.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use support::{
+    gateway::{ACCESS_LOG, Shop},
+    load::{self, Load, Plan, Protocol},
+    poll,
+    rig::Rig,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Waits until so many more requests were sent.
+async fn sent_more(load: &Load, more: u64) -> Result<()> {
+    let goal = load.tally().sent + more;
+    let reached = async || Ok((load.tally().sent >= goal).then_some(()));
+    poll::until("requests to be sent", SOON, reached).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_start() -> Result<()> {
+    let rig = Rig::start(Shop::open(2, 0.1).await?, ACCESS_LOG).await?;
+    // Long enough for several reports to find nobody.
+    let plan = Plan { rate_per_s: 250.0, requests: 1_000, ..Plan::new(rig.envoy.address, Protocol::Http1) };
+    assert_eq!(load::run(plan).await?.ok, 1_000);
+    let serin = rig.serin().await?;
+    assert_eq!(rig.agree(&serin).await?, 1_000);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_between_because_the_connection_broke() -> Result<()> {
+    let rig = Rig::start(Shop::open(2, 0.1).await?, ACCESS_LOG).await?;
+    let serin = rig.serin().await?;
+    let plan = Plan { rate_per_s: 250.0, requests: 30_000, ..Plan::new(rig.envoy.address, Protocol::Http2) };
+    let load = Load::start(plan)?;
+    for _ in 0..3 {
+        sent_more(&load, 300).await?;
+        rig.proxy.cut();
+        sent_more(&load, 400).await?;
+        rig.proxy.heal(serin.grpc);
+        // Reports flow again before the next cut.
+        let before = serin.requests(&[]).await?;
+        let flowing = async || Ok((serin.requests(&[]).await? > before).then_some(()));
+        poll::until("reports to arrive again", SOON, flowing).await?;
+    }
+    let tally = load.stop(SOON).await;
+    assert_eq!(tally.ok, tally.sent);
+    assert_eq!(rig.agree(&serin).await?, tally.sent);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_between_because_it_stood_still() -> Result<()> {
+    let rig = Rig::start(Shop::open(2, 0.1).await?, ACCESS_LOG).await?;
+    let serin = rig.serin().await?;
+    let load = Load::start(Plan { requests: 30_000, ..Plan::new(rig.envoy.address, Protocol::Http1) })?;
+    sent_more(&load, 500).await?;
+    serin.process.pause();
+    // At 500/s this is longer than Envoy's keepalive lets a silent connection live (5 s + 2 s).
+    sent_more(&load, 4_500).await?;
+    serin.process.resume();
+    sent_more(&load, 500).await?;
+    let tally = load.stop(SOON).await;
+    assert_eq!(tally.ok, tally.sent);
+    assert_eq!(rig.agree(&serin).await?, tally.sent);
+    Ok(())
+}
