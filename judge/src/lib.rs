@@ -1,5 +1,41 @@
 //! Decides, slice by slice, whether a candidate release is worse than its baseline.
+//!
+//! Everything here is pure: no IO, no clock. A [`Trial`] is fed one [`Slice`] a second and gives a [`Verdict`]. The
+//! pipeline, each step on past data before the present slice changes it:
+//!
+//! 1. `slice`: counts per pod become tails that are cheap to ask.
+//! 2. `threshold`: the baseline's quantiles of the past minute, which requests are held against.
+//! 3. `warm_up`: which candidate pods count yet.
+//! 4. `fast_lane`: errors, and latency more than 2.5 times worse, on all pods, within seconds.
+//! 5. `evidence`: conditional count e-processes at p50, p95, p99 and p99.9 on warm pods, clipped per (pod, 10 s) and
+//!    tempered by `dispersion`.
+//! 6. `effect`, `interval`, `non_inferiority`: how much worse, how sure, and whether health is proven.
+//! 7. `trial`: the decision, and `sentence`: how to say it.
+//!
+//! Comparing counts within each second cancels whatever slows both releases down. The probability of rolling back a
+//! release that is no worse is at most `Policy::false_rollback` for independent requests (and a tenth of it more for
+//! the fast lane); for pods that differ and have bad seconds that is a matter of simulation (`tests/simulation`).
 
+mod dispersion;
+mod effect;
+mod evidence;
+mod fast_lane;
+mod interval;
+mod metric;
+mod non_inferiority;
 mod policy;
+mod quantile_lane;
+mod sentence;
+mod slice;
+mod split;
+mod stat;
+mod threshold;
+mod trial;
+mod verdict;
+mod warm_up;
 
+pub use metric::Metric;
 pub use policy::{Policy, PolicyError};
+pub use slice::{Arm, PodId, PodSlice, Slice};
+pub use trial::Trial;
+pub use verdict::{Cause, Finding, Missing, State, Verdict};

@@ -1,0 +1,233 @@
+//! How much more a pod's exceedances scatter than those of independent requests would: the factor by which
+//! evidence is tempered.
+//!
+//! Within each arm, over 10 s blocks j and pods i, m_ij = X_.j N_ij / N_.j is what pod i would have if pods did not
+//! differ, V_ij its variance. `blk` scatter is within blocks, `tot` over the whole trial; their difference is what
+//! persists, `D`. With at least 15 degrees of freedom between pods only `D` is inflated for the small sample.
+//!
+//! With fewer, two bounds are computed and the smaller is used. One inflates all scatter by Student's t
+//! (20.9 at 4 degrees of freedom). The other is JUDGE.md's pod history, weighing as 20 degrees of freedom, with an
+//! assumed spread [`ASSUMED_SPREAD`] for as long as there is no history: it holds as long as pods of one release do
+//! not differ more than that, and what the trial itself shows beyond it still counts.
+
+use std::collections::BTreeMap;
+
+use crate::slice::{PODS_MAX, PodId, counted_as};
+use crate::stat::small_sample_inflation;
+
+/// From this many degrees of freedom between pods their spread is measured well enough.
+const SPLIT_FROM: u32 = 15;
+/// Standard deviation of pods' log exceedance rates that is assumed without history. A tail heavy as x^-3 turns
+/// pods that are 4% slower or faster into this much.
+const ASSUMED_SPREAD: f64 = 0.12;
+/// Assumed or historical spread is taken this much larger.
+const SPREAD_MARGIN: f64 = 1.5;
+/// What the assumption weighs, in degrees of freedom.
+const SPREAD_NU: u32 = 20;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct PodScatter {
+    open_x: f64,
+    open_n: f64,
+    /// Over closed blocks: sum of X - m, of V, of m and of N.
+    off: f64,
+    variance: f64,
+    expected: f64,
+    n: f64,
+}
+
+impl PodScatter {
+    fn with_open(&self, rate: f64) -> Self {
+        let m = self.open_n * rate;
+        PodScatter {
+            open_x: 0.0,
+            open_n: 0.0,
+            off: self.off + self.open_x - m,
+            variance: self.variance + m * (1.0 - rate),
+            expected: self.expected + m,
+            n: self.n + self.open_n,
+        }
+    }
+}
+
+/// One arm's scatter at one threshold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ArmScatter {
+    pods: BTreeMap<PodId, PodScatter>,
+    chi: f64,
+    chi_nu: f64,
+}
+
+/// What one arm contributes to the estimate.
+struct Parts {
+    chi_blk: f64,
+    nu_blk: f64,
+    chi_tot: f64,
+    nu_tot: u32,
+    pods: f64,
+    n: f64,
+    expected: f64,
+    rate: f64,
+}
+
+impl ArmScatter {
+    pub(crate) fn add(&mut self, pod: PodId, beyond: f64, n: f64) {
+        let pod = counted_as(pod, self.pods.contains_key(&pod), self.pods.len().min(PODS_MAX));
+        let scatter = self.pods.entry(pod).or_default();
+        scatter.open_x += beyond;
+        scatter.open_n += n;
+    }
+
+    fn open(&self) -> (f64, f64) {
+        self.pods.values().fold((0.0, 0.0), |(x, n), p| (x + p.open_x, n + p.open_n))
+    }
+
+    /// Chi-square and degrees of freedom of the open block, given its exceedances.
+    fn open_chi(&self) -> (f64, f64) {
+        let (x, n) = self.open();
+        let rate = x / n;
+        if !(x > 0.0 && x < n) {
+            return (0.0, 0.0);
+        }
+        let with = self.pods.values().filter(|p| p.open_n > 0.0);
+        let (chi, pods) = with.fold((0.0, 0.0), |(chi, pods), p| {
+            let m = p.open_n * rate;
+            (chi + (p.open_x - m).powi(2) / (m * (1.0 - rate)), pods + 1.0)
+        });
+        (chi, pods - 1.0)
+    }
+
+    fn close_block(&mut self) {
+        let (x, n) = self.open();
+        let (chi, nu) = self.open_chi();
+        self.chi += chi;
+        self.chi_nu += nu;
+        let rate = if n > 0.0 { x / n } else { 0.0 };
+        for pod in self.pods.values_mut() {
+            *pod = pod.with_open(rate);
+        }
+    }
+
+    fn parts(&self) -> Parts {
+        let (x, n) = self.open();
+        let open_rate = if n > 0.0 { x / n } else { 0.0 };
+        let (chi, nu) = self.open_chi();
+        let mut parts = Parts {
+            chi_blk: self.chi + chi,
+            nu_blk: self.chi_nu + nu,
+            chi_tot: 0.0,
+            nu_tot: 0,
+            pods: 0.0,
+            n: 0.0,
+            expected: 0.0,
+            rate: 0.0,
+        };
+        for pod in self.pods.values().map(|p| p.with_open(open_rate)).filter(|p| p.variance > 0.0) {
+            parts.chi_tot += pod.off.powi(2) / pod.variance;
+            parts.nu_tot += 1;
+            parts.pods += 1.0;
+            parts.n += pod.n;
+            parts.expected += pod.expected;
+        }
+        parts.nu_tot = parts.nu_tot.saturating_sub(1);
+        parts.rate = if parts.n > 0.0 { parts.expected / parts.n } else { 0.0 };
+        parts
+    }
+}
+
+/// The odds of the arms from block to block, for when no arm has two pods: successive differences see bad
+/// blocks, and one onset only once (von Neumann 1941).
+#[derive(Clone, Copy, Debug, Default)]
+struct Drift {
+    last: Option<(f64, f64)>,
+    chi: f64,
+    nu: f64,
+}
+
+impl Drift {
+    fn add(&mut self, a: (f64, f64), b: (f64, f64)) {
+        if a.1 <= 0.0 || b.1 <= 0.0 {
+            return;
+        }
+        let log_rate = |(x, n): (f64, f64)| ((x + 0.5) / (n + 1.0)).ln();
+        let variance = |(x, n): (f64, f64)| (1.0 - x / (n + 1.0)) / (x + 0.5);
+        let now = (log_rate(b) - log_rate(a), variance(a) + variance(b));
+        if let Some((r, v)) = self.last.replace(now) {
+            self.chi += (now.0 - r).powi(2) / (v + now.1);
+            self.nu += 1.0;
+        }
+    }
+}
+
+/// Both arms' scatter at one quantile's threshold.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispersion {
+    pub(crate) baseline: ArmScatter,
+    pub(crate) candidate: ArmScatter,
+    drift: Drift,
+    blocks: f64,
+    /// Tail probability of the small-sample inflation.
+    p: f64,
+    inflation: BTreeMap<u32, f64>,
+}
+
+impl Dispersion {
+    /// `alpha`: the false-rollback probability; the inflation is taken at alpha/40 (four quantiles, ten looks that
+    /// matter).
+    pub(crate) fn new(alpha: f64) -> Self {
+        Dispersion {
+            baseline: ArmScatter::default(),
+            candidate: ArmScatter::default(),
+            drift: Drift::default(),
+            blocks: 1.0,
+            p: alpha / 40.0,
+            inflation: BTreeMap::new(),
+        }
+    }
+
+    /// Ends the current block.
+    pub(crate) fn close_block(&mut self) {
+        self.drift.add(self.baseline.open(), self.candidate.open());
+        self.baseline.close_block();
+        self.candidate.close_block();
+        self.blocks += 1.0;
+    }
+
+    fn inflation(&mut self, nu: u32) -> f64 {
+        let p = self.p;
+        *self.inflation.entry(nu).or_insert_with(|| small_sample_inflation(p, f64::from(nu)))
+    }
+
+    /// The factor, at least 1, that evidence is divided by.
+    pub(crate) fn factor(&mut self) -> f64 {
+        let (a, b) = (self.baseline.parts(), self.candidate.parts());
+        if a.pods == 0.0 || b.pods == 0.0 {
+            return 1.0;
+        }
+        let nu = a.nu_tot + b.nu_tot;
+        let tot = if nu > 0 { (a.chi_tot + b.chi_tot) / f64::from(nu) } else { 1.0 };
+        let nu_blk = a.nu_blk + b.nu_blk;
+        let blk = if nu_blk > 0.0 { (a.chi_blk + b.chi_blk) / nu_blk } else { 1.0 };
+        let relative = (b.n / b.pods) / (a.n / a.pods);
+        let (persistent, within) = if self.blocks < 2.0 {
+            ((tot - 1.0).max(0.0), 1.0)
+        } else {
+            let persistent = ((tot - blk) / (1.0 - 1.0 / self.blocks)).max(0.0);
+            (persistent, blk - persistent / self.blocks)
+        };
+        if nu >= SPLIT_FROM {
+            let kappa = self.inflation(nu);
+            return (1.0 + relative * ((within - 1.0).max(0.0) + kappa * persistent)).max(1.0);
+        }
+        let within = if nu == 0 && self.drift.nu > 0.0 { self.drift.chi / self.drift.nu } else { within };
+        let spread = (SPREAD_MARGIN * ASSUMED_SPREAD).powi(2) * (a.expected / a.pods) / (1.0 - a.rate).max(1e-9);
+        let weighed = (f64::from(nu) * persistent + f64::from(SPREAD_NU) * spread) / f64::from(nu + SPREAD_NU);
+        let kappa = self.inflation(nu + SPREAD_NU);
+        let assumed = 1.0 + relative * ((within - 1.0).max(0.0) + kappa * weighed);
+        if nu == 0 {
+            return assumed.max(1.0);
+        }
+        let measured = 1.0 + relative.min(1.0) * (self.inflation(nu) * tot - 1.0).max(0.0);
+        assumed.min(measured).max(1.0)
+    }
+}

@@ -1,0 +1,84 @@
+//! The fast lane: for a candidate so bad that it must not live through its warm-up. Active from its first second,
+//! on 1 s cells, with a share of alpha/10 of its own.
+//!
+//! It has four lanes: errors, and latency at p50, p95 and p99. (Stalled requests in flight would be a fifth; their
+//! ages are not delivered, so there is none and alpha/10 is split by four.)
+
+mod errors;
+mod latency;
+
+pub(crate) use errors::Errors;
+pub(crate) use latency::{LANES, Latency, RATIO};
+
+use crate::slice::PodId;
+use crate::stat::{ln_add, ln_mean_exp};
+
+/// How many lanes share alpha/10.
+const SHARES: f64 = 4.0;
+/// At least this many pod seconds must agree.
+const CLIP: f64 = 8.0;
+/// How often a restart is added.
+const RESTART_S: u64 = 10;
+
+/// ln of the evidence at which a lane fires.
+pub(crate) fn threshold(alpha: f64) -> f64 {
+    (SHARES * 10.0 / alpha).ln()
+}
+
+/// A clipped mixture over `M` tilts with restarts.
+#[derive(Clone, Debug)]
+pub(crate) struct Mixture<const M: usize> {
+    z: [f64; M],
+    r: [f64; M],
+    cap: f64,
+    ln_restart: f64,
+    restarts_left: u64,
+    since: u64,
+}
+
+impl<const M: usize> Mixture<M> {
+    /// `spare`: how much more than the threshold all clipped seconds together reach, in ln.
+    fn new(alpha: f64, spare: f64, trial_s: u32) -> Self {
+        let restarts = u64::from(trial_s).div_ceil(RESTART_S).max(1);
+        Mixture {
+            z: [0.0; M],
+            r: [0.5f64.ln(); M],
+            cap: (threshold(alpha) + 2f64.ln() + spare) / CLIP,
+            ln_restart: (0.5 / restarts as f64).ln(),
+            restarts_left: restarts,
+            since: 0,
+        }
+    }
+
+    /// One second: every candidate pod's increment for each tilt.
+    fn observe(&mut self, pods: impl Iterator<Item = [f64; M]>) {
+        let mut sums = [0.0; M];
+        for pod in pods {
+            for (sum, inc) in sums.iter_mut().zip(pod) {
+                *sum += inc.min(self.cap);
+            }
+        }
+        for (z, sum) in self.z.iter_mut().zip(sums) {
+            *z += sum.min(self.cap);
+        }
+        self.since += 1;
+        if self.since >= RESTART_S && self.restarts_left > 0 {
+            self.since = 0;
+            self.restarts_left -= 1;
+            for (r, z) in self.r.iter_mut().zip(self.z) {
+                *r = ln_add(*r, self.ln_restart - z);
+            }
+        }
+    }
+
+    fn ln_e(&self) -> f64 {
+        let mut sum = self.z;
+        for (z, r) in sum.iter_mut().zip(self.r) {
+            *z += r;
+        }
+        ln_mean_exp(&sum)
+    }
+}
+
+/// A candidate pod's part of a second: beyond (or failed) of n.
+pub(crate) type PodPart = (PodId, f64, f64);

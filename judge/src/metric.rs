@@ -1,0 +1,32 @@
+use std::fmt;
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// The median latency.
+    P50,
+    /// The 95th percentile of latency.
+    P95,
+    /// The 99th percentile of latency.
+    P99,
+    /// The 99.9th percentile of latency.
+    P999,
+    /// The share of requests that failed.
+    Errors,
+}
+
+/// The quantiles that are judged, in the order of every per-quantile array in this crate.
+pub(crate) const QUANTILES: [(Metric, f64); 4] =
+    [(Metric::P50, 0.5), (Metric::P95, 0.95), (Metric::P99, 0.99), (Metric::P999, 0.999)];
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Metric::P50 => "p50",
+            Metric::P95 => "p95",
+            Metric::P99 => "p99",
+            Metric::P999 => "p99.9",
+            Metric::Errors => "errors",
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! One candidate against one baseline, from the first slice to the verdict.
+
+mod decide;
+
+use crate::effect::Effect;
+use crate::fast_lane::{Errors, LANES, Latency};
+use crate::metric::QUANTILES;
+use crate::policy::Policy;
+use crate::quantile_lane::QuantileLane;
+use crate::slice::{Arm, ArmSecond, Slice};
+use crate::split::Split;
+use crate::threshold::{Thresholds, at_least};
+use crate::verdict::Verdict;
+use crate::warm_up::WarmUp;
+
+/// Length of the blocks that evidence, dispersion and effect are kept in.
+const BLOCK_S: u64 = 10;
+
+/// A trial. Feed it slices, ask it for the verdict.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    policy: Policy,
+    first_second: u64,
+    last_second: Option<u64>,
+    /// The candidate's first second with a request, and the block (counted from there) that is open.
+    candidate_since: Option<u64>,
+    block: u64,
+    judged_s: u64,
+    judged_requests: f64,
+    baseline_requests: u64,
+    candidate_requests: u64,
+    pods_known: bool,
+    thresholds: Thresholds,
+    warm_up: WarmUp,
+    lanes: [QuantileLane; QUANTILES.len()],
+    effect: Effect,
+    fast: [Latency; LANES],
+    errors: Errors,
+    evidence_since: Option<u64>,
+    regressed: Option<Box<Verdict>>,
+}
+
+impl Trial {
+    /// A trial that begins at `first_second` (Unix time): earlier slices are ignored. Its limit counts from the
+    /// candidate's first request.
+    pub fn new(policy: Policy, first_second: u64) -> Self {
+        let blocks = policy.trial_s().div_ceil(BLOCK_S as u32);
+        let lane = QuantileLane::new(&policy, blocks);
+        let fast = Latency::new(policy.false_rollback(), policy.trial_s());
+        Trial {
+            policy,
+            first_second,
+            last_second: None,
+            candidate_since: None,
+            block: 0,
+            judged_s: 0,
+            judged_requests: 0.0,
+            baseline_requests: 0,
+            candidate_requests: 0,
+            pods_known: true,
+            thresholds: Thresholds::default(),
+            warm_up: WarmUp::default(),
+            lanes: std::array::from_fn(|_| lane.clone()),
+            effect: Effect::new(),
+            fast: std::array::from_fn(|_| fast.clone()),
+            errors: Errors::new(policy.false_rollback(), policy.trial_s()),
+            evidence_since: None,
+            regressed: None,
+        }
+    }
+
+    /// Takes in one second. A slice that is not later than the last one is ignored; gaps are seconds without
+    /// traffic. After [`crate::State::Regressed`] nothing is taken in any more.
+    pub fn observe(&mut self, slice: &Slice) {
+        let second = slice.second;
+        let stale = self.last_second.is_some_and(|last| second <= last) || second < self.first_second;
+        if stale || self.regressed.is_some() {
+            return;
+        }
+        self.last_second = Some(second);
+        self.pods_known &= slice.pods_known;
+        let baseline = ArmSecond::of(slice, Arm::Baseline, |_| true);
+        let candidate = ArmSecond::of(slice, Arm::Candidate, |_| true);
+        self.baseline_requests = self.baseline_requests.saturating_add(baseline.requests as u64);
+        self.candidate_requests = self.candidate_requests.saturating_add(candidate.requests as u64);
+        let busy = candidate.pods.iter().filter(|p| p.requests > 0.0 || p.tail.total() > 0.0).map(|p| p.id);
+        self.warm_up.admit(second, busy);
+        if candidate.requests > 0.0 || candidate.n() > 0.0 {
+            self.candidate_since.get_or_insert(second);
+        }
+        self.observe_fast(second, &baseline, &candidate);
+        self.observe_judged(second, slice, &baseline, candidate);
+        self.thresholds.observe(second, &baseline.counts);
+        self.weigh(second);
+    }
+
+    /// All candidate pods, warm or not. Errors are compared from the first second, also while there is no threshold.
+    fn observe_fast(&mut self, second: u64, baseline: &ArmSecond, candidate: &ArmSecond) {
+        let pods: Vec<_> =
+            candidate.pods.iter().filter(|p| p.requests > 0.0).map(|p| (p.id, p.errors, p.requests)).collect();
+        self.errors.observe(second, (baseline.errors, baseline.requests), &pods);
+        if !(baseline.n() > 0.0 && candidate.n() > 0.0) {
+            return;
+        }
+        for (lane, threshold) in self.fast.iter_mut().zip(self.thresholds.chosen()) {
+            let Some(threshold) = threshold else { continue };
+            let beyond = at_least(threshold, crate::fast_lane::RATIO);
+            let split = Split {
+                n_a: baseline.n(),
+                n_b: candidate.n(),
+                beyond: baseline.tail.at_or_above(threshold) + candidate.tail.at_or_above(beyond),
+            };
+            lane.observe(split, candidate.pods.iter().map(|p| (p.id, p.tail.at_or_above(beyond), p.tail.total())));
+        }
+    }
+
+    /// Warm candidate pods only; with none of them the slice counts for neither arm.
+    fn observe_judged(&mut self, second: u64, slice: &Slice, baseline: &ArmSecond, all: ArmSecond) {
+        let block = self.candidate_since.map_or(0, |since| (second - since) / BLOCK_S);
+        if block != self.block {
+            self.block = block;
+            self.effect.close_block();
+            self.lanes.iter_mut().for_each(QuantileLane::close_block);
+        }
+        let [p50, p95, ..] = self.thresholds.chosen();
+        if let (Some(p50), Some(p95)) = (p50, p95) {
+            self.warm_up.observe(baseline, &all, p50, p95);
+        }
+        let is_judged = |pod| self.warm_up.is_judged(pod, second);
+        let warm = all.pods.iter().all(|p| is_judged(p.id));
+        let candidate = if warm { all } else { ArmSecond::of(slice, Arm::Candidate, is_judged) };
+        if !(baseline.n() > 0.0 && candidate.n() > 0.0) {
+            return;
+        }
+        let thresholds = self.thresholds.chosen();
+        if thresholds.iter().all(Option::is_none) {
+            return;
+        }
+        for (lane, threshold) in self.lanes.iter_mut().zip(thresholds) {
+            if let Some(threshold) = threshold {
+                lane.observe(threshold, baseline, &candidate);
+            }
+        }
+        self.effect.observe(&baseline.counts, &candidate.counts);
+        self.judged_s += 1;
+        self.judged_requests += candidate.n();
+    }
+}

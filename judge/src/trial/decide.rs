@@ -1,0 +1,179 @@
+use serin_sketch::Bucket;
+
+use super::Trial;
+use crate::effect::Ratios;
+use crate::fast_lane;
+use crate::metric::{Metric, QUANTILES};
+use crate::stat::ln_mean_exp;
+use crate::verdict::{Cause, Finding, Missing, State, Verdict};
+
+/// Fewer candidate requests beyond a threshold never decide.
+const BEYOND_MIN: f64 = 10.0;
+/// The quantiles (p50, p95, p99) at which health must be proven.
+const PASSES: usize = 3;
+/// [`Verdict::evidence_since`] counts e-values above this.
+const EVIDENCE: f64 = 20.0;
+
+impl Trial {
+    /// Weighs the evidence after a slice and latches a regression.
+    pub(super) fn weigh(&mut self, second: u64) {
+        self.lanes.iter_mut().for_each(|lane| lane.weigh());
+        let slow = self.lanes.iter().map(|lane| lane.evidence.ln_e());
+        let fast = self.fast.iter().map(|lane| lane.ln_e()).chain([self.errors.ln_e()]);
+        let most = slow.chain(fast).fold(0.0, f64::max);
+        self.evidence_since = if most > EVIDENCE.ln() { self.evidence_since.or(Some(second)) } else { None };
+        if let Some(cause) = self.cause() {
+            let verdict = Verdict { state: State::Regressed, cause: Some(cause), missing: None, ..self.assess() };
+            self.regressed = Some(Box::new(verdict));
+        }
+    }
+
+    /// What proves a regression now, if anything does.
+    fn cause(&self) -> Option<Cause> {
+        let alpha = self.policy.false_rollback();
+        let log_threshold = fast_lane::threshold(alpha);
+        let fast = self.fast.iter().zip(QUANTILES).map(|(lane, (metric, _))| (metric, lane.ln_e()));
+        let mut fast = fast.chain([(Metric::Errors, self.errors.ln_e())]).filter(|(_, e)| *e >= log_threshold);
+        if let Some((metric, log_evidence)) = fast.next_back() {
+            return Some(Cause { metric, fast: true, log_evidence, log_threshold });
+        }
+        // Pooled over quantiles: the mean of e-processes is one.
+        let log_evidence = ln_mean_exp(&self.lanes.each_ref().map(|lane| lane.evidence.ln_e()));
+        let log_threshold = (1.0 / alpha).ln();
+        if log_evidence < log_threshold {
+            return None;
+        }
+        let worst = 1.0 + self.policy.regression();
+        let ratios = self.effect.ratios(QUANTILES.map(|(_, q)| q));
+        let proven = self.lanes.iter().zip(QUANTILES).zip(ratios).filter(|((lane, _), ratios)| {
+            let seen = ratios.whole.unwrap_or(0.0).max(ratios.recent.unwrap_or(0.0));
+            lane.evidence.ln_e() >= log_threshold && seen >= worst && lane.evidence.beyond_b >= BEYOND_MIN
+        });
+        let most = proven.max_by(|((x, _), _), ((y, _), _)| x.evidence.ln_e().total_cmp(&y.evidence.ln_e()));
+        most.map(|((_, (metric, _)), _)| Cause { metric, fast: false, log_evidence, log_threshold })
+    }
+
+    /// The verdict as of the last slice.
+    pub fn verdict(&self) -> Verdict {
+        self.regressed.as_deref().cloned().unwrap_or_else(|| self.assess())
+    }
+
+    /// Everything but a regression.
+    fn assess(&self) -> Verdict {
+        let trial_s = match (self.candidate_since, self.last_second) {
+            (Some(since), Some(last)) => u32::try_from(last - since).unwrap_or(u32::MAX).saturating_add(1),
+            _ => 0,
+        };
+        let findings = self.findings();
+        let over = trial_s >= self.policy.trial_s();
+        let passing = self.lanes.iter().take(PASSES);
+        let ln_pass = (1.0 / self.policy.false_pass()).ln();
+        let healthy = passing.clone().all(|l| l.threshold.is_some() && l.non_inferiority.ln_e(l.factor) >= ln_pass);
+        let half = 1.0 + self.policy.regression() / 2.0;
+        let slower = findings.iter().any(|f| f.lower.is_some_and(|lower| lower >= half * (1.0 - 1e-9)));
+        let state = match (healthy, slower) {
+            (true, false) => State::Healthy,
+            (true, true) => State::Marginal,
+            (false, _) if over && self.judged_s > 0 => State::Marginal,
+            (false, _) => State::Gathering,
+        };
+        let upper = passing.map(|l| l.bounds().1).try_fold(0.0, |most: f64, upper| upper.map(|u| most.max(u)));
+        let rate = |(errors, n): (f64, f64)| if n > 0.0 { errors / n } else { 0.0 };
+        Verdict {
+            state,
+            trial_s,
+            over,
+            baseline_requests: self.baseline_requests,
+            candidate_requests: self.candidate_requests,
+            findings,
+            cause: None,
+            missing: (state == State::Gathering).then(|| self.missing(ln_pass)),
+            ruled_out: upper.map(|ratio| ratio - 1.0),
+            evidence_since: self.evidence_since,
+            error_rates: (rate(self.errors.a), rate(self.errors.b)),
+            pods_known: self.pods_known,
+            still_warming: self.last_second.is_some_and(|second| self.warm_up.still_warming(second)),
+        }
+    }
+
+    fn missing(&self, ln_pass: f64) -> Missing {
+        let (Some(_), Some(second)) = (self.candidate_since, self.last_second) else { return Missing::Candidate };
+        let baseline = self.thresholds.missing();
+        if baseline > 0 {
+            return Missing::Baseline(baseline);
+        }
+        if self.judged_s == 0 {
+            return self.warm_up.warming_for(second).map_or(Missing::Comparison, Missing::WarmUp);
+        }
+        let lanes = self.lanes.iter().take(PASSES);
+        let mut needed = lanes.map(|l| l.non_inferiority.requests_needed(l.factor, ln_pass));
+        match needed.try_fold(0.0, |most: f64, n| n.map(|n| most.max(n))) {
+            Some(requests) => {
+                let rate = self.judged_requests / self.judged_s as f64;
+                Missing::Requests { requests: requests.ceil() as u64, seconds: (requests / rate).ceil() as u64 }
+            }
+            None => Missing::Growth,
+        }
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let ratios = self.effect.ratios(QUANTILES.map(|(_, q)| q));
+        let judged = self.lanes.iter().zip(QUANTILES).zip(ratios).enumerate();
+        let mut findings: Vec<Finding> = judged
+            .filter(|(at, ((lane, _), _))| {
+                lane.threshold.is_some() || self.fast.get(*at).is_some_and(|f| f.ln_e() > 0.0)
+            })
+            .map(|(at, ((_, (metric, _)), ratios))| self.latency_finding(at, metric, ratios))
+            .collect();
+        if self.errors.b.1 > 0.0 {
+            findings.push(self.errors_finding());
+        }
+        findings
+    }
+
+    fn latency_finding(&self, at: usize, metric: Metric, ratios: Ratios) -> Finding {
+        let alpha = self.policy.false_rollback();
+        let slow_threshold = (QUANTILES.len() as f64 / alpha).ln();
+        let fast_threshold = fast_lane::threshold(alpha);
+        let fast = self.fast.get(at).map_or(f64::NEG_INFINITY, |lane| lane.ln_e());
+        let lane = self.lanes.get(at);
+        let slow = lane.map_or(0.0, |l| l.evidence.ln_e());
+        let is_fast = fast - fast_threshold > slow - slow_threshold && fast >= fast_threshold;
+        let (lower, upper) = lane.map_or((None, None), |l| l.bounds());
+        let threshold = lane.and_then(|l| l.threshold);
+        Finding {
+            metric,
+            ratio: ratios.whole,
+            recent_ratio: ratios.recent,
+            interval: lower.zip(upper),
+            lower,
+            upper,
+            log_evidence: if is_fast { fast } else { slow },
+            log_threshold: if is_fast { fast_threshold } else { slow_threshold },
+            dispersion: if is_fast { 1.0 } else { lane.map_or(1.0, |l| l.factor) },
+            threshold: threshold.map(Bucket::lower),
+            beyond: lane.map_or(0, |l| l.evidence.beyond_b as u64),
+            beyond_total: lane.map_or(0, |l| l.evidence.beyond as u64),
+            beyond_expected: lane.map_or(0.0, |l| l.evidence.expected_b),
+        }
+    }
+
+    fn errors_finding(&self) -> Finding {
+        let (a, b) = (self.errors.a, self.errors.b);
+        Finding {
+            metric: Metric::Errors,
+            ratio: (a.0 > 0.0 && b.1 > 0.0).then(|| (b.0 / b.1) / (a.0 / a.1)),
+            recent_ratio: None,
+            interval: None,
+            lower: None,
+            upper: None,
+            log_evidence: self.errors.ln_e(),
+            log_threshold: fast_lane::threshold(self.policy.false_rollback()),
+            dispersion: 1.0,
+            threshold: None,
+            beyond: b.0 as u64,
+            beyond_total: (a.0 + b.0) as u64,
+            beyond_expected: self.errors.expected_b,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+use serin_sketch::Micros;
+
+use crate::metric::Metric;
+
+/// What is known about the candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Not enough evidence for anything yet; [`Verdict::missing`] says what is missing.
+    Gathering,
+    /// Proven not slower by the policy's regression at p50, p95 and p99, and at no quantile proven slower by half
+    /// of it.
+    Healthy,
+    /// Proven not slower by the policy's regression, but proven slower by half of it at some quantile; or the
+    /// trial's time is over and neither a regression nor its absence is proven.
+    Marginal,
+    /// Proven worse. Final: the verdict stays as it was at that moment.
+    Regressed,
+}
+
+/// What a verdict waits for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Missing {
+    /// The candidate has had no request yet.
+    Candidate,
+    /// The baseline needs this many more requests within a minute for a first threshold.
+    Baseline(u64),
+    /// Every candidate pod is warming up, the youngest for this many seconds.
+    WarmUp(u64),
+    /// Both arms have traffic but no second of it could be compared yet.
+    Comparison,
+    /// About this many candidate requests and seconds more prove health, if the arms are equal.
+    Requests {
+        /// Candidate requests.
+        requests: u64,
+        /// Seconds at the present rate.
+        seconds: u64,
+    },
+    /// Evidence does not grow at this traffic.
+    Growth,
+}
+
+/// What decided a regression.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cause {
+    /// The metric.
+    pub metric: Metric,
+    /// Whether the fast lane decided: the candidate is far worse (errors, or 2.5 times slower).
+    pub fast: bool,
+    /// ln of the evidence that decided (pooled over quantiles unless fast), and of what it takes.
+    pub log_evidence: f64,
+    /// ln of the evidence it takes.
+    pub log_threshold: f64,
+}
+
+/// The evidence on one metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The metric.
+    pub metric: Metric,
+    /// Candidate over baseline: of the quantiles over the judged time, or of the error rates over the trial.
+    pub ratio: Option<f64>,
+    /// The same ratio over the last 60 s (latency only).
+    pub recent_ratio: Option<f64>,
+    /// 95% interval of the ratio over the judged time, valid at every moment at once; `None` until both ends are.
+    pub interval: Option<(f64, f64)>,
+    /// The largest ratio that is refuted as "at most", on its own.
+    pub lower: Option<f64>,
+    /// The smallest ratio that is refuted as "at least", on its own.
+    pub upper: Option<f64>,
+    /// ln of the e-value against "the candidate is not worse".
+    pub log_evidence: f64,
+    /// ln of the e-value that decides on its own.
+    pub log_threshold: f64,
+    /// The factor that evidence was divided by for pods that scatter more than chance; 1 in the fast lane.
+    pub dispersion: f64,
+    /// Latency that requests are counted beyond, as last chosen.
+    pub threshold: Option<Micros>,
+    /// Candidate requests beyond the threshold (or failed).
+    pub beyond: u64,
+    /// Requests of both arms beyond it (or failed).
+    pub beyond_total: u64,
+    /// Candidate requests that would be beyond it if the arms were equal.
+    pub beyond_expected: f64,
+}
+
+/// What the judge says, and the evidence for it. Its `Display` is one plain sentence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The verdict.
+    pub state: State,
+    /// Seconds since the candidate's first request; 0 before it.
+    pub trial_s: u32,
+    /// Whether the trial's time is over.
+    pub over: bool,
+    /// Requests since the trial began.
+    pub baseline_requests: u64,
+    /// Requests since the trial began.
+    pub candidate_requests: u64,
+    /// One a metric, as far as there is data: p50, p95, p99, p99.9, errors.
+    pub findings: Vec<Finding>,
+    /// What decided; with [`State::Regressed`] only.
+    pub cause: Option<Cause>,
+    /// What is missing; with [`State::Gathering`] only.
+    pub missing: Option<Missing>,
+    /// The increase (0.1 is +10%) that is ruled out at p50, p95 and p99 with 95% confidence each.
+    pub ruled_out: Option<f64>,
+    /// Unix second since which the largest e-value of any lane is above 20 without a break.
+    pub evidence_since: Option<u64>,
+    /// Error rates since the trial began: baseline, candidate.
+    pub error_rates: (f64, f64),
+    /// Whether pods could be told apart all along. If not, one bad pod looks like a bad release.
+    pub pods_known: bool,
+    /// Whether candidate pods are judged that never stopped getting faster.
+    pub still_warming: bool,
+}
