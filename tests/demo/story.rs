@@ -147,7 +147,8 @@ async fn settle(scenario: Scenario, mut timeline: Timeline, stage: Stage) -> Res
         screen::thousands(tally.server_errors + tally.timed_out + tally.broken),
     ));
     if timeline.confirmed.is_some() {
-        timeline.zero_share = Some(shop.v2.last_served_unix_us());
+        // The last request can be a few milliseconds older than the write that made it the last.
+        timeline.zero_share = Some(shop.v2.last_served_unix_us()).max(timeline.written);
     }
     Ok(Outcome { scenario, timeline, counted, envoy: ended, tally })
 }

@@ -11,7 +11,7 @@ pub(crate) struct Timeline {
     pub(crate) first_evidence: Option<u64>,
     pub(crate) decided: Option<u64>,
     pub(crate) written: Option<u64>,
-    /// The last request that any instance of the candidate received.
+    /// The last request that any instance of the candidate received, or the write where that was later.
     pub(crate) zero_share: Option<u64>,
     pub(crate) confirmed: Option<u64>,
 }
