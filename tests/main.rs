@@ -9,4 +9,5 @@ mod a_grpc_error_is_an_error;
 mod bootstraps_are_valid;
 mod every_request_is_counted_once;
 mod the_aggregator_may_be_absent;
+mod the_filter_understands_what_is_shipped;
 mod the_load_is_what_it_says;

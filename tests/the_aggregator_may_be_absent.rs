@@ -68,3 +68,27 @@ async fn in_between_because_it_stood_still() -> Result<()> {
     assert_eq!(rig.agree(&serin).await?, tally.sent);
     Ok(())
 }
+
+/// What the first run had acknowledged is gone with it, but not unknown: the filters say how much it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_between_because_it_was_killed() -> Result<()> {
+    let rig = Rig::start(Shop::open(2, 0.1).await?, ACCESS_LOG).await?;
+    let mut serin = rig.serin().await?;
+    let load = Load::start(Plan { requests: 30_000, ..Plan::new(rig.envoy.address, Protocol::Http1) })?;
+    let reported = async || Ok((serin.requests(&[]).await? > 500).then_some(()));
+    poll::until("reports to arrive", SOON, reported).await?;
+    serin.process.kill();
+    sent_more(&load, 500).await?;
+    let serin = rig.serin().await?;
+    sent_more(&load, 500).await?;
+    let tally = load.stop(SOON).await;
+    assert_eq!(tally.ok, tally.sent);
+    assert_eq!(rig.envoy.idle(SOON).await?, tally.sent);
+
+    let both = async || {
+        let before = serin.metric("serin_requests_delivered_before", &[]).await?;
+        let since = serin.requests(&[]).await?;
+        Ok((before > 0 && before + since == tally.sent).then_some(()))
+    };
+    poll::until("both runs' requests to be Envoy's", SOON, both).await
+}

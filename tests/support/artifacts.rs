@@ -22,10 +22,14 @@ pub fn envoy() -> Result<PathBuf> {
     }
     let lib = root().join(".venv/lib");
     let versions = fs::read_dir(&lib).into_iter().flatten().flatten().map(|entry| entry.path());
-    versions
-        .map(|python| python.join("site-packages/envoy/_bin/envoy"))
-        .find(|path| path.is_file())
-        .with_context(|| format!("no Envoy under {}: run `make envoy`, or set ENVOY=/path/to/envoy", lib.display()))
+    versions.map(|python| python.join("site-packages/envoy/_bin/envoy")).find(|path| path.is_file()).with_context(
+        || {
+            format!(
+                "no Envoy under {}: `make demo` and `make test` install it; or set ENVOY=/path/to/envoy",
+                lib.display()
+            )
+        },
+    )
 }
 
 /// The filter: `$SERIN_FILTER`, else the one in the target directory.

@@ -42,19 +42,25 @@ impl Bootstrap {
             let address = bootstrap.0.pointer_mut(&format!("{pointer}/address/socket_address/port_value"));
             *address.with_context(|| format!("{file} has no port at {pointer}"))? = json!(0);
         }
-        let filter = artifacts::filter()?;
-        let replaced = replace(&mut bootstrap.0, "local", "filename", &json!(filter));
-        ensure!(replaced == 1, "{file} names the filter {replaced} times");
-        Ok(bootstrap)
+        let filter = json!(artifacts::filter()?);
+        bootstrap.replacing("local", "filename", &filter).with_context(|| format!("in {file}"))
     }
 
     /// With the routes in this file.
     ///
     /// # Errors
     /// When this bootstrap has no routes in a file.
-    pub fn routes(mut self, file: &Path) -> Result<Self> {
-        let replaced = replace(&mut self.0, "path_config_source", "path", &json!(file));
-        ensure!(replaced == 1, "the bootstrap has {replaced} path_config_source");
+    pub fn routes(self, file: &Path) -> Result<Self> {
+        self.replacing("path_config_source", "path", &json!(file))
+    }
+
+    /// With another value at the only `parent.key` there is.
+    ///
+    /// # Errors
+    /// When there is none, or several.
+    pub fn replacing(mut self, parent: &str, key: &str, with: &Value) -> Result<Self> {
+        let replaced = replace(&mut self.0, parent, key, with);
+        ensure!(replaced == 1, "the bootstrap has {replaced} {parent}.{key}, not one");
         Ok(self)
     }
 

@@ -108,8 +108,16 @@ impl Serin {
     /// # Errors
     /// When `serin` does not answer.
     pub async fn requests(&self, labels: &[(&str, &str)]) -> Result<u64> {
+        self.metric("serin_requests_total", labels).await
+    }
+
+    /// The sum of a metric's samples that have all of these labels.
+    ///
+    /// # Errors
+    /// When `serin` does not answer.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
         let text = poll::get(self.metrics, "/metrics").await.context("serin has no /metrics")?;
-        Ok(sum(&text, "serin_requests_total", labels))
+        Ok(sum(&text, name, labels))
     }
 
     /// Waits until it has counted this many requests in all, which is as soon as the filters' next reports are in.
