@@ -1,4 +1,23 @@
 //! The aggregator: takes in what the filters counted, judges releases, rolls bad ones back.
+//!
+//! ```text
+//! ingest (IO) -> engine (pure): store (pure) -> judge (pure) -> decision
+//!                  -> actuator (IO): history (IO), actuate: fetch (IO) -> plan (pure) -> apply (IO)
+//!                  -> confirm (pure), from what ingest brings next
+//! query, metrics (IO): questions to the engine
+//! ```
 
 pub mod actuate;
+pub mod actuator;
+pub mod cli;
 pub mod config;
+pub mod engine;
+pub mod history;
+pub mod ingest;
+pub mod metrics;
+pub mod query;
+pub mod report;
+pub mod server;
+pub mod shell;
+pub mod store;
+pub mod time;

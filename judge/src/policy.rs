@@ -12,13 +12,13 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum PolicyError {
     /// Not within 0.01 to 10.
-    #[error("regression must be from 1% to 1000%, not {0}")]
+    #[error("regression must be from 1% to 1000%, not {}%", .0 * 100.0)]
     Regression(f64),
     /// Not within 1e-9 to 0.1.
-    #[error("false rollback probability must be from 0.0000001% to 10%, not {0}")]
+    #[error("false rollback probability must be from 0.0000001% to 10%, not {}%", .0 * 100.0)]
     FalseRollback(f64),
     /// Not within 1e-9 to 0.5.
-    #[error("false pass probability must be from 0.0000001% to 50%, not {0}")]
+    #[error("false pass probability must be from 0.0000001% to 50%, not {}%", .0 * 100.0)]
     FalsePass(f64),
     /// Not within 1 min to 30 days.
     #[error("trial must be from 60 s to 2,592,000 s (30 days), not {0} s")]

@@ -192,7 +192,7 @@ line 12: services[0].routes[1]: the number 7 is not allowed: write text of 1 to 
 line 12: services[0].routes[2]: `checkout` is already used by an earlier route: name every route once
 line 13: services[0].timing: `downstream` is not allowed: write `upstream` or `total`
 line 14: services[0].judge.regresion: unknown key `regresion`; did you mean `regression`?
-line 14: services[0].judge.regression: `0.1%` is not allowed: regression must be from 1% to 1000%, not 0.001
+line 14: services[0].judge.regression: `0.1%` is not allowed: regression must be from 1% to 1000%, not 0.1%
 line 14: services[0].judge.false_rollback: the number 0.1 is not allowed: write a percentage, such as 10% or 0.1%
 line 14: services[0].judge.false_pass: `.nan%` is not allowed: write a percentage, such as 10% or 0.1%
 line 14: services[0].judge.trial: `2s` is not allowed: trial must be from 60 s to 2,592,000 s (30 days), not 2 s

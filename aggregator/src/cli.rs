@@ -1,0 +1,90 @@
+//! The command line.
+
+mod clear;
+mod client;
+mod compare;
+mod decisions;
+mod serve;
+mod text;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+/// EX_USAGE of sysexits.h: the configuration is wrong.
+const EXIT_CONFIG: u8 = 64;
+
+/// Watches the latency of every release and takes a bad one out of traffic.
+#[derive(Debug, Parser)]
+#[command(name = "serin", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take in reports, judge releases, roll bad ones back
+    Serve {
+        /// The configuration (YAML)
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Report every problem of a configuration; exit code 64 when there is one
+    Check {
+        /// The configuration (YAML)
+        file: PathBuf,
+    },
+    /// Show both releases of a service side by side
+    Compare {
+        /// As it is called in the configuration
+        service: String,
+        /// How far back, within the live window; all of it unless given
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        window: Option<Duration>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List decisions with what was done about them, newest first
+    Decisions {
+        /// Of this service only
+        service: Option<String>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Lift the condemnation of a release, so that it may take traffic and be judged anew
+    Clear {
+        /// As it is called in the configuration
+        service: String,
+        /// The condemned release
+        release: String,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Server {
+    /// Where `serin serve` listens (listen.grpc)
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9400", env = "SERIN_SERVER")]
+    server: String,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().map_err(|e| format!("{e}; write for instance 5m or 30s"))?;
+    Duration::try_from(parsed).map_err(|_| "must not be negative".to_owned())
+}
+
+/// Runs the command that was given.
+///
+/// # Errors
+/// When it cannot be carried out; the message is for the user.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve { config } => serve::serve(&config),
+        Command::Check { file } => serve::check(&file),
+        Command::Compare { service, window, server } => client::block_on(compare::run(service, window, server.server)),
+        Command::Decisions { service, server } => client::block_on(decisions::run(service, server.server)),
+        Command::Clear { service, release, server } => client::block_on(clear::run(service, release, server.server)),
+    }
+}

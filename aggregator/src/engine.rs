@@ -1,0 +1,308 @@
+//! The deterministic heart (pure): events and a clock reading in, effects out.
+//!
+//! A report is applied to the store, a second that is complete is judged, a verdict becomes a decision, and
+//! the data plane is watched until the decision is in effect. Nothing here reads a clock, a file or a socket.
+
+mod compare;
+mod confirm;
+mod decision;
+mod evidence;
+mod guard;
+mod verdict;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serin_proto::v1;
+
+use crate::{
+    config::Config,
+    report::{Report, Reporter, ReporterId},
+    store::{Applied, Reporters, ReportersFull, Slices, Totals},
+    time::UnixMicros,
+};
+use guard::Guard;
+
+pub use decision::Written;
+
+/// How long after the end of a second its reports may still arrive: reporters tick on the second, so what is
+/// later than this is late, or its clock is wrong.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Seconds judged one after the other when the clock jumps ahead (a suspended machine); what lies before is
+/// skipped.
+const CATCH_UP_S: u64 = 120;
+/// Decisions held in memory, newest last.
+const DECISIONS_MAX: usize = 1_000;
+
+/// Names one open stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// What can happen.
+#[derive(Debug)]
+pub enum Event {
+    /// A stream began, and said whose it is.
+    Connected {
+        /// Which stream.
+        stream: StreamId,
+        /// Whose.
+        reporter: Reporter,
+    },
+    /// A reporter is alive.
+    Heartbeat {
+        /// On which stream.
+        stream: StreamId,
+    },
+    /// A report came that keeps the rules.
+    Reported {
+        /// On which stream.
+        stream: StreamId,
+        /// What it says.
+        report: Report,
+    },
+    /// A message broke a rule, so its stream is being closed.
+    Refused,
+    /// A stream ended.
+    Disconnected {
+        /// Which one.
+        stream: StreamId,
+    },
+    /// Time went by.
+    Tick,
+    /// The targets of a rollback were written, or not.
+    Written {
+        /// For which decision.
+        decision: u64,
+        /// One for each target.
+        results: Vec<Written>,
+    },
+}
+
+/// What is to be done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Tell the reporter that it may forget.
+    Ack {
+        /// On which stream.
+        stream: StreamId,
+        /// Everything up to here.
+        sequence: u64,
+    },
+    /// Close a stream.
+    Close {
+        /// Which one.
+        stream: StreamId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Show a verdict to those who watch.
+    Publish(v1::Verdict),
+    /// Keep a decision, in place of what was kept under its id.
+    Persist(v1::Decision),
+    /// Write the rollback of this decision's service, and send [`Event::Written`].
+    RollBack {
+        /// The decision.
+        decision: u64,
+        /// Position of its service in the configuration.
+        service: usize,
+    },
+}
+
+/// Why the engine closes a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    /// A number was skipped.
+    #[error("expected sequence {expected}, got {got}: send every unacknowledged report again, in order")]
+    Gap {
+        /// What should have come.
+        expected: u64,
+        /// What came.
+        got: u64,
+    },
+    /// No room.
+    #[error(transparent)]
+    Full(#[from] ReportersFull),
+}
+
+/// Nothing to clear.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("release `{release}` of service `{service}` is not condemned")]
+pub struct NotCondemned {
+    service: String,
+    release: String,
+}
+
+/// Counts of what came in, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Reports applied.
+    pub applied: u64,
+    /// Reports that had been applied before.
+    pub duplicates: u64,
+    /// Messages that broke a rule.
+    pub refused: u64,
+    /// Requests that came after their second was judged: counted, not judged.
+    pub late_requests: u64,
+}
+
+/// All that the aggregator knows.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) reporters: Reporters,
+    pub(crate) slices: Slices,
+    pub(crate) totals: Totals,
+    pub(crate) counters: Counters,
+    pub(crate) guards: Vec<Guard>,
+    decisions: BTreeMap<u64, v1::Decision>,
+    streams: BTreeMap<StreamId, ReporterId>,
+    judged: u64,
+    live_window: Duration,
+}
+
+impl Engine {
+    /// Starts with the decisions that were kept, in any order. Those whose rollback was never written are
+    /// taken up again: the effects say so.
+    pub fn new(config: &Config, decisions: Vec<v1::Decision>, now: UnixMicros) -> (Self, Vec<Effect>) {
+        let decisions: BTreeMap<u64, _> = decisions.into_iter().map(|d| (d.id, d)).collect();
+        let mut effects = Vec::new();
+        let guards = config.services.iter().enumerate().map(|(index, service)| {
+            let guard = Guard::new(index, service.clone(), decisions.values().rev(), now);
+            effects.extend(guard.unfinished());
+            guard
+        });
+        let engine = Engine {
+            reporters: Reporters::default(),
+            slices: Slices::new(config.live_window),
+            totals: Totals::new(&config.services),
+            counters: Counters::default(),
+            guards: guards.collect(),
+            decisions,
+            streams: BTreeMap::new(),
+            judged: now.second(),
+            live_window: config.live_window,
+        };
+        (engine, effects)
+    }
+
+    /// Takes one event.
+    pub fn step(&mut self, event: Event, now: UnixMicros) -> Vec<Effect> {
+        match event {
+            Event::Connected { stream, reporter } => match self.reporters.connected(&reporter, now) {
+                Ok(()) => {
+                    self.streams.insert(stream, reporter.id);
+                    Vec::new()
+                }
+                Err(full) => vec![Effect::Close { stream, reason: full.into() }],
+            },
+            Event::Heartbeat { stream } => {
+                if let Some(reporter) = self.streams.get(&stream) {
+                    self.reporters.seen(reporter, now);
+                }
+                Vec::new()
+            }
+            Event::Reported { stream, report } => self.reported(stream, report, now),
+            Event::Refused => {
+                self.counters.refused += 1;
+                Vec::new()
+            }
+            Event::Disconnected { stream } => {
+                self.streams.remove(&stream);
+                Vec::new()
+            }
+            Event::Tick => self.tick(now),
+            Event::Written { decision, results } => {
+                let effects = self.guards.iter_mut().flat_map(|guard| guard.written(decision, &results, now)).collect();
+                self.remember(effects)
+            }
+        }
+    }
+
+    /// A person lifts a condemnation.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn clear(&mut self, service: &str, release: &str, now: UnixMicros) -> Result<Vec<Effect>, NotCondemned> {
+        let guard = self.guards.iter_mut().find(|guard| guard.guards(service, release));
+        let effects = guard.and_then(|guard| guard.clear(now));
+        let none = || NotCondemned { service: service.to_owned(), release: release.to_owned() };
+        effects.map(|effects| self.remember(effects)).ok_or_else(none)
+    }
+
+    /// Decisions of one service, or of all (an empty name), newest first.
+    pub fn decisions(&self, service: &str, limit: usize) -> Vec<v1::Decision> {
+        let of_service = |d: &&v1::Decision| service.is_empty() || d.service == service;
+        self.decisions.values().rev().filter(of_service).take(limit).cloned().collect()
+    }
+
+    /// The current verdict of each service.
+    pub fn verdicts(&self) -> impl Iterator<Item = &v1::Verdict> {
+        self.guards.iter().map(Guard::verdict)
+    }
+
+    fn reported(&mut self, stream: StreamId, report: Report, now: UnixMicros) -> Vec<Effect> {
+        let Some(reporter) = self.streams.get(&stream) else { return Vec::new() };
+        match self.reporters.apply(reporter, &report, now) {
+            Applied::New => {
+                let sequence = report.sequence;
+                self.count(report, now);
+                vec![Effect::Ack { stream, sequence }]
+            }
+            Applied::Duplicate => {
+                self.counters.duplicates += 1;
+                vec![Effect::Ack { stream, sequence: self.reporters.acked(reporter) }]
+            }
+            Applied::Gap { expected } => {
+                self.counters.refused += 1;
+                vec![Effect::Close { stream, reason: CloseReason::Gap { expected, got: report.sequence } }]
+            }
+        }
+    }
+
+    fn count(&mut self, report: Report, now: UnixMicros) {
+        self.counters.applied += 1;
+        let second = Slices::second_of(report.interval_end, now);
+        if second <= self.judged {
+            self.counters.late_requests += report.requests();
+        }
+        report.deltas.iter().for_each(|delta| self.totals.add(delta));
+        self.slices.add(second, report.deltas, now);
+    }
+
+    fn tick(&mut self, now: UnixMicros) -> Vec<Effect> {
+        let complete = now.minus(SETTLE + Duration::from_secs(1)).second();
+        let mut effects = Vec::new();
+        for second in self.judged.max(complete.saturating_sub(CATCH_UP_S)) + 1..=complete {
+            for guard in &mut self.guards {
+                let id = self.decisions.last_key_value().map_or(1, |(last, _)| last + 1);
+                let more = guard.judge(second, &self.slices, id, now);
+                let fresh = more.iter().filter_map(|effect| match effect {
+                    Effect::Persist(decision) => Some((decision.id, decision.clone())),
+                    _ => None,
+                });
+                self.decisions.extend(fresh);
+                effects.extend(more);
+            }
+        }
+        self.judged = self.judged.max(complete);
+        self.trim();
+        effects
+    }
+
+    fn remember(&mut self, effects: Vec<Effect>) -> Vec<Effect> {
+        for effect in &effects {
+            if let Effect::Persist(decision) = effect {
+                self.decisions.insert(decision.id, decision.clone());
+            }
+        }
+        self.trim();
+        effects
+    }
+
+    fn trim(&mut self) {
+        while self.decisions.len() > DECISIONS_MAX {
+            self.decisions.pop_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serin_judge::Policy;
+use serin_proto::v1::{DecisionStage, Outcome, Vantage, VerdictState};
+use serin_sketch::{Counts, Micros};
+
+use super::*;
+use crate::{
+    config::{Rollback, Service, Target, Template, Timing},
+    report::{Delta, SeriesKey},
+};
+
+const STREAM: StreamId = StreamId(1);
+const START: u64 = 1_000_000;
+
+fn config(dry_run: bool) -> Config {
+    let target = Target::EnvoyRds { file: "rds.yaml".into(), cluster: Template::parse("{release}").unwrap() };
+    let service = Service {
+        name: "shop".into(),
+        vantage: Vantage::Gateway,
+        baseline: "v1".into(),
+        candidate: "v2".into(),
+        routes: vec![],
+        timing: Timing::Total,
+        policy: Policy::default(),
+        rollback: Rollback { dry_run, confirm_within: Duration::from_secs(10), targets: vec![target] },
+    };
+    Config {
+        grpc: ([127, 0, 0, 1], 0).into(),
+        metrics: ([127, 0, 0, 1], 0).into(),
+        data_dir: "unused".into(),
+        live_window: Duration::from_secs(900),
+        services: vec![service],
+    }
+}
+
+fn delta(release: &str, outcome: Outcome, requests: u64) -> Delta {
+    let series = SeriesKey {
+        service: "shop".into(),
+        route: "all".into(),
+        release: release.into(),
+        pod: format!("{release}-pod"),
+        outcome,
+        vantage: Vantage::Gateway,
+    };
+    let mut total = Counts::new();
+    total.add(serin_sketch::Bucket::of(Micros(40_000)), requests);
+    Delta { series: Arc::new(series), upstream: Counts::new(), total }
+}
+
+/// An engine with one reporter, in virtual time.
+struct World {
+    engine: Engine,
+    second: u64,
+    sequence: u64,
+    sent: u64,
+}
+
+impl World {
+    fn new(config: &Config, kept: Vec<v1::Decision>) -> (World, Vec<Effect>) {
+        let (engine, effects) = Engine::new(config, kept, UnixMicros::from_second(START));
+        let mut world = World { engine, second: START + 1, sequence: 0, sent: 0 };
+        world.step(Event::Connected { stream: STREAM, reporter: reporter() });
+        (world, effects)
+    }
+
+    fn now(&self) -> UnixMicros {
+        UnixMicros::from_second(self.second)
+    }
+
+    fn step(&mut self, event: Event) -> Vec<Effect> {
+        self.engine.step(event, self.now())
+    }
+
+    /// One second goes by in which this was counted; then it is judged.
+    fn second(&mut self, deltas: Vec<Delta>) -> Vec<Effect> {
+        self.sequence += 1;
+        let end = UnixMicros::from_second(self.second + 1);
+        let report = Report {
+            sequence: self.sequence,
+            interval_end: end,
+            deltas,
+            requests_before: self.sent,
+            overflow_requests: 0,
+        };
+        self.sent += report.requests();
+        let mut effects =
+            self.engine.step(Event::Reported { stream: STREAM, report }, end.plus(Duration::from_millis(5)));
+        self.second += 1;
+        let settled = end.plus(SETTLE);
+        effects.extend(self.engine.step(Event::Tick, settled));
+        effects
+    }
+
+    fn until<T>(&mut self, seconds: u64, deltas: &[Delta], found: impl Fn(&Effect) -> Option<T>) -> Option<T> {
+        (0..seconds).find_map(|_| self.second(deltas.to_vec()).iter().find_map(&found))
+    }
+}
+
+fn reporter() -> Reporter {
+    let id = ReporterId { node_id: "gateway".into(), boot_nonce: 1, context_id: 1 };
+    Reporter { id, vantage: Vantage::Gateway, version: "test".into(), first_sequence: 1 }
+}
+
+fn healthy() -> Vec<Delta> {
+    vec![delta("v1", Outcome::Success, 50), delta("v2", Outcome::Success, 50)]
+}
+
+fn failing() -> Vec<Delta> {
+    vec![delta("v1", Outcome::Success, 50), delta("v2", Outcome::ServerError, 50)]
+}
+
+fn rolled_back() -> Vec<Delta> {
+    vec![delta("v1", Outcome::Success, 100)]
+}
+
+fn roll_back(effect: &Effect) -> Option<u64> {
+    match effect {
+        Effect::RollBack { decision, service: 0 } => Some(*decision),
+        _ => None,
+    }
+}
+
+fn stage(wanted: DecisionStage) -> impl Fn(&Effect) -> Option<String> {
+    move |effect| match effect {
+        Effect::Persist(decision) => {
+            decision.events.last().filter(|event| event.stage() == wanted).map(|event| event.sentence.clone())
+        }
+        _ => None,
+    }
+}
+
+fn written(decision: u64) -> Event {
+    Event::Written { decision, results: vec![Written::Done("wrote rds.yaml".into())] }
+}
+
+/// Up to the moment the rollback is written.
+fn condemned(config: &Config) -> (World, v1::Decision) {
+    let (mut world, _) = World::new(config, vec![]);
+    let id = world.until(60, &failing(), roll_back).expect("a candidate that only fails is condemned");
+    world.step(written(id));
+    let decision = world.engine.decisions("shop", 1).remove(0);
+    (world, decision)
+}
+
+#[test]
+fn a_failing_candidate_is_condemned_and_the_rollback_confirmed() {
+    let (mut world, decision) = condemned(&config(false));
+    let verdict = decision.verdict.unwrap();
+    assert_eq!((verdict.state(), verdict.condemned), (VerdictState::Regressed, true));
+    world.second(failing());
+    let sentence = world.until(5, &rolled_back(), stage(DecisionStage::Confirmed)).unwrap();
+    assert!(sentence.starts_with("candidate share 0.0% after "), "{sentence}");
+    let stages: Vec<_> = world.engine.decisions("", 9)[0].events.iter().map(v1::DecisionEvent::stage).collect();
+    assert_eq!(stages, [DecisionStage::Decided, DecisionStage::Written, DecisionStage::Confirmed]);
+}
+
+#[test]
+fn a_rollback_without_effect_is_said_and_written_again() {
+    let (mut world, _) = condemned(&config(false));
+    let sentence = world.until(15, &failing(), stage(DecisionStage::NotInEffect)).unwrap();
+    assert!(sentence.contains("v2 still gets 50.0% of the requests"), "{sentence}");
+    assert!(world.until(40, &failing(), roll_back).is_some(), "tried again");
+}
+
+#[test]
+fn stragglers_that_time_out_do_not_spoil_the_confirmation() {
+    let (mut world, _) = condemned(&config(false));
+    let stragglers = [rolled_back(), vec![delta("v2", Outcome::Timeout, 5)]].concat();
+    assert!(world.until(5, &stragglers, stage(DecisionStage::Confirmed)).is_some());
+}
+
+#[test]
+fn a_condemned_release_stays_condemned_across_a_restart() {
+    let (mut before, _) = condemned(&config(false));
+    before.until(5, &rolled_back(), stage(DecisionStage::Confirmed)).unwrap();
+    let (mut after, first) = World::new(&config(false), before.engine.decisions("", 9));
+    assert_eq!(first, [], "it is in effect already");
+    assert!(after.engine.verdicts().all(|verdict| verdict.condemned));
+    assert_eq!(after.until(60, &rolled_back(), roll_back), None, "and stays so");
+    assert!(after.until(5, &healthy(), roll_back).is_some(), "a condemned release that comes back is rolled back");
+}
+
+#[test]
+fn a_decision_that_was_never_written_is_taken_up_again() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    let id = world.until(60, &failing(), roll_back).unwrap();
+    let (_, first) = World::new(&config(false), world.engine.decisions("", 9));
+    assert_eq!(first, [Effect::RollBack { decision: id, service: 0 }]);
+}
+
+#[test]
+fn a_person_clears_a_condemnation() {
+    let (mut world, _) = condemned(&config(false));
+    let now = world.now();
+    assert!(world.engine.clear("shop", "v9", now).is_err());
+    let effects = world.engine.clear("shop", "v2", now).unwrap();
+    assert!(effects.iter().any(|effect| stage(DecisionStage::Cleared)(effect).is_some()));
+    assert!(world.engine.clear("shop", "v2", now).is_err(), "once");
+    let (after, first) = World::new(&config(false), world.engine.decisions("", 9));
+    assert_eq!((first, after.engine.verdicts().next().unwrap().condemned), (vec![], false));
+    assert!(world.until(60, &failing(), roll_back).is_some(), "judged anew");
+    assert_eq!(world.engine.decisions("", 9).len(), 2);
+}
+
+#[test]
+fn a_dry_run_writes_once_and_enforces_nothing() {
+    let (mut world, _) = World::new(&config(true), vec![]);
+    let id = world.until(60, &failing(), roll_back).unwrap();
+    world.step(Event::Written { decision: id, results: vec![Written::DryRun("dry run: v2 50 -> 0".into())] });
+    assert_eq!(world.until(60, &failing(), roll_back), None);
+}
+
+#[test]
+fn a_healthy_candidate_is_left_alone() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    assert_eq!(world.until(300, &healthy(), roll_back), None);
+    let compared = world.engine.compare("shop", 60, world.now()).unwrap();
+    let (baseline, candidate) = (compared.baseline.unwrap(), compared.candidate.unwrap());
+    assert_eq!((baseline.requests, candidate.requests), (60 * 50, 60 * 50));
+    assert_eq!((candidate.pods, candidate.errors), (1, 0));
+    // 40,000 us lie in [39,936, 40,192) us: 2^15 < 40,000 and buckets there are 256 us wide.
+    assert_eq!(candidate.quantiles[0].latency_us, 40_063);
+}
+
+#[test]
+fn what_is_measured_elsewhere_is_kept_and_not_judged() {
+    let elsewhere: Vec<Delta> = failing()
+        .into_iter()
+        .map(|d| Delta { series: Arc::new(SeriesKey { vantage: Vantage::Inbound, ..(*d.series).clone() }), ..d })
+        .collect();
+    let (mut world, _) = World::new(&config(false), vec![]);
+    assert_eq!(world.until(60, &elsewhere, roll_back), None);
+    assert_eq!(world.engine.totals.iter().map(|(_, n)| n).sum::<u64>(), 60 * 100);
+}
+
+#[test]
+fn a_late_report_is_counted_and_not_judged() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    world.second(healthy());
+    world.second(healthy());
+    let report = Report {
+        sequence: 3,
+        interval_end: UnixMicros::from_second(START + 2),
+        deltas: failing(),
+        requests_before: 200,
+        overflow_requests: 0,
+    };
+    assert_eq!(world.step(Event::Reported { stream: STREAM, report }), [Effect::Ack { stream: STREAM, sequence: 3 }]);
+    assert_eq!(world.engine.counters.late_requests, 100);
+    assert_eq!(world.engine.compare("shop", 0, world.now()).unwrap().candidate.unwrap().errors, 50);
+}
+
+#[test]
+fn a_gap_closes_the_stream() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    world.sequence = 5;
+    let effects = world.second(healthy());
+    let reason = CloseReason::Gap { expected: 1, got: 6 };
+    assert!(effects.contains(&Effect::Close { stream: STREAM, reason }), "{effects:?}");
+    assert_eq!(world.engine.totals.iter().count(), 0);
+}
+
+proptest! {
+    /// Whatever is sent again, each report's requests are in the totals once.
+    #[test]
+    fn resends_change_no_count(sends in prop::collection::vec(1u64..6, 1..60)) {
+        let (mut world, _) = World::new(&config(false), vec![]);
+        let mut highest = 0u64;
+        for back in sends {
+            let sequence = (highest + 2).saturating_sub(back).max(1);
+            let report = Report {
+                sequence,
+                interval_end: world.now(),
+                deltas: vec![delta("v1", Outcome::Success, sequence)],
+                requests_before: sequence * (sequence - 1) / 2,
+                overflow_requests: 0,
+            };
+            highest = highest.max(sequence);
+            let ack = Effect::Ack { stream: STREAM, sequence: highest };
+            prop_assert_eq!(world.step(Event::Reported { stream: STREAM, report }), [ack]);
+        }
+        let counted: u64 = world.engine.totals.iter().map(|(_, n)| n).sum();
+        prop_assert_eq!(counted, highest * (highest + 1) / 2);
+    }
+}

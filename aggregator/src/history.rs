@@ -1,0 +1,131 @@
+//! Decisions on disk (IO): what was decided, with its evidence, survives a restart.
+
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serin_proto::v1::Decision;
+
+/// By id: a serialized `serin.v1.Decision`.
+const DECISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("decisions");
+
+/// Why decisions cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The directory cannot be made.
+    #[error("cannot create data_dir {}: {source}; make it writable or set another data_dir", path.display())]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file cannot be opened.
+    #[error("cannot open {}: {source}; is another serin using this data_dir?", path.display())]
+    Open {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: redb::Error,
+    },
+    /// Reading or writing failed.
+    #[error("cannot read or write decisions: {0}; check the disk that holds data_dir")]
+    Store(#[from] redb::Error),
+    /// A decision cannot be read back.
+    #[error("decision {id} cannot be read ({source}): it was written by a newer serin, or the file is damaged")]
+    Decode {
+        /// Its key.
+        id: u64,
+        /// Why not.
+        source: prost::DecodeError,
+    },
+}
+
+/// The file that holds the decisions.
+pub struct History(Database);
+
+impl History {
+    /// Opens or creates `serin.redb` in a directory.
+    ///
+    /// # Errors
+    /// When that is not possible; another process that has it open is the most likely reason.
+    pub fn open(directory: &Path) -> Result<Self, HistoryError> {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| HistoryError::Directory { path: directory.to_owned(), source })?;
+        let path = directory.join("serin.redb");
+        let database = Database::create(&path);
+        database.map(History).map_err(|error| HistoryError::Open { path, source: error.into() })
+    }
+
+    /// All decisions, by ascending id.
+    ///
+    /// # Errors
+    /// When one cannot be read: a condemned release must not be forgotten in silence.
+    pub fn decisions(&self) -> Result<Vec<Decision>, HistoryError> {
+        let read = self.0.begin_read().map_err(redb::Error::from)?;
+        let table = match read.open_table(DECISIONS) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(redb::Error::from(error).into()),
+        };
+        let mut decisions = Vec::new();
+        for row in table.iter().map_err(redb::Error::from)? {
+            let (id, bytes) = row.map_err(redb::Error::from)?;
+            let decision = Decision::decode(bytes.value());
+            decisions.push(decision.map_err(|source| HistoryError::Decode { id: id.value(), source })?);
+        }
+        Ok(decisions)
+    }
+
+    /// Keeps a decision, in place of what was kept under its id. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn put(&self, decision: &Decision) -> Result<(), HistoryError> {
+        let write = self.0.begin_write().map_err(redb::Error::from)?;
+        {
+            let mut table = write.open_table(DECISIONS).map_err(redb::Error::from)?;
+            table.insert(decision.id, decision.encode_to_vec().as_slice()).map_err(redb::Error::from)?;
+        }
+        write.commit().map_err(redb::Error::from)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_survive_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let decision = |id, candidate: &str| Decision { id, candidate: candidate.into(), ..Default::default() };
+        {
+            let history = History::open(dir.path()).unwrap();
+            assert_eq!(history.decisions().unwrap(), []);
+            history.put(&decision(2, "v3")).unwrap();
+            history.put(&decision(1, "v2")).unwrap();
+            history.put(&decision(1, "v2 again")).unwrap();
+        }
+        let history = History::open(dir.path()).unwrap();
+        assert_eq!(history.decisions().unwrap(), [decision(1, "v2 again"), decision(2, "v3")]);
+    }
+
+    #[test]
+    fn two_processes_do_not_share_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = History::open(dir.path()).unwrap();
+        let error = History::open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("is another serin using this data_dir?"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_decision_is_an_error_and_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = History::open(dir.path()).unwrap();
+        let write = history.0.begin_write().unwrap();
+        write.open_table(DECISIONS).unwrap().insert(7, [0xff_u8].as_slice()).unwrap();
+        write.commit().unwrap();
+        assert!(matches!(history.decisions(), Err(HistoryError::Decode { id: 7, .. })));
+    }
+}

@@ -1,0 +1,197 @@
+//! The door (pure): turns one stream's messages into [`Report`]s, or says which rule of `ingest.proto` they break.
+//!
+//! Nothing of a refused message is kept. All that a peer can make us hold is bounded here.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serin_proto::{
+    convert::{self, DistributionError},
+    v1::{self, Outcome, ReportRequest, Vantage},
+};
+use serin_sketch::Counts;
+
+use crate::{
+    report::{Delta, Report, Reporter, ReporterId, SeriesKey},
+    time::UnixMicros,
+};
+
+/// The largest message taken. A worker's second is a few kB; 512 series with 60 buckets each in both timings
+/// are about 250 kB.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Series a stream may define: eight times a filter's default limit.
+const SERIES_MAX: usize = 4_096;
+/// Of each string.
+const LABEL_BYTES_MAX: usize = 256;
+const SERIES_ID_LIMIT: u32 = 1 << 16;
+const INTERVAL_MS_MAX: u32 = 86_400_000;
+
+/// Why a message was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum Refusal {
+    #[error("the first message of a stream must say who reports (field reporter)")]
+    NoReporter,
+    #[error("reporter came again: it belongs in the first message of a stream only")]
+    ReporterAgain,
+    #[error("{field} must be 1 to 256 bytes long, not {len}")]
+    Length { field: &'static str, len: usize },
+    #[error("{field} must be one of the values that ingest.proto names, and not 0, but is {value}")]
+    Enum { field: &'static str, value: i32 },
+    #[error("sequence {got} does not follow {before}: numbers have no gaps and do not go back within a stream")]
+    Sequence { before: u64, got: u64 },
+    #[error("a heartbeat (sequence 0) must not carry series or deltas")]
+    HeartbeatWithData,
+    #[error("interval_ms must be 1 to 86,400,000, not {0}")]
+    Interval(u32),
+    #[error("series id {0} must be below 65,536 and new to this stream")]
+    SeriesId(u32),
+    #[error("more than 4,096 series on one stream: lower the filter's series limit")]
+    TooManySeries,
+    #[error("delta for series {0}, which this stream has not defined")]
+    UnknownSeries(u32),
+    #[error("two deltas for series {0} in one report")]
+    RepeatedSeries(u32),
+    #[error("series {series}, {timing}: {problem}")]
+    Distribution { series: u32, timing: &'static str, problem: DistributionError },
+    #[error("series {0} has an upstream timing for more requests than it counts in total")]
+    UpstreamExceedsTotal(u32),
+}
+
+/// A message that was let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is alive, and had nothing to say.
+    Heartbeat,
+    /// It counted something.
+    Report(Report),
+}
+
+/// What one stream has told so far.
+#[derive(Debug)]
+pub struct Session {
+    vantage: Vantage,
+    last_sequence: Option<u64>,
+    series: BTreeMap<u32, Arc<SeriesKey>>,
+}
+
+impl Session {
+    /// Takes the introduction out of a stream's first message.
+    ///
+    /// # Errors
+    /// When it is missing or breaks a rule.
+    pub fn open(first: &mut ReportRequest) -> Result<(Session, Reporter), Refusal> {
+        let hello = first.reporter.take().ok_or(Refusal::NoReporter)?;
+        if hello.node_id.is_empty() {
+            return Err(Refusal::Length { field: "reporter.node_id", len: 0 });
+        }
+        label("reporter.node_id", &hello.node_id)?;
+        label("reporter.filter_version", &hello.filter_version)?;
+        let vantage = match hello.vantage() {
+            Vantage::Unspecified => return Err(Refusal::Enum { field: "reporter.vantage", value: hello.vantage }),
+            known => known,
+        };
+        if hello.attachment() == v1::Attachment::Unspecified {
+            return Err(Refusal::Enum { field: "reporter.attachment", value: hello.attachment });
+        }
+        let reporter = Reporter {
+            id: ReporterId {
+                node_id: hello.node_id.into(),
+                boot_nonce: hello.boot_nonce,
+                context_id: hello.context_id,
+            },
+            vantage,
+            version: hello.filter_version.into(),
+            first_sequence: hello.first_sequence.max(1),
+        };
+        Ok((Session { vantage, last_sequence: None, series: BTreeMap::new() }, reporter))
+    }
+
+    /// Checks one message (the first one after [`Session::open`] has taken its introduction).
+    ///
+    /// # Errors
+    /// When it breaks a rule; the stream must then be closed.
+    pub fn accept(&mut self, message: ReportRequest) -> Result<Accepted, Refusal> {
+        if message.reporter.is_some() {
+            return Err(Refusal::ReporterAgain);
+        }
+        if message.interval_ms == 0 || message.interval_ms > INTERVAL_MS_MAX {
+            return Err(Refusal::Interval(message.interval_ms));
+        }
+        if message.sequence == 0 {
+            let empty = message.new_series.is_empty() && message.deltas.is_empty();
+            return if empty { Ok(Accepted::Heartbeat) } else { Err(Refusal::HeartbeatWithData) };
+        }
+        if let Some(before) = self.last_sequence
+            && before.checked_add(1) != Some(message.sequence)
+        {
+            return Err(Refusal::Sequence { before, got: message.sequence });
+        }
+        for series in message.new_series {
+            self.define(series)?;
+        }
+        let deltas = self.deltas(message.deltas)?;
+        self.last_sequence = Some(message.sequence);
+        let length_us = u64::from(message.interval_ms) * 1_000;
+        Ok(Accepted::Report(Report {
+            sequence: message.sequence,
+            interval_end: UnixMicros(message.interval_start_unix_us.saturating_add(length_us)),
+            deltas,
+            requests_before: message.requests_before,
+            overflow_requests: message.overflow_requests,
+        }))
+    }
+
+    fn define(&mut self, series: v1::Series) -> Result<(), Refusal> {
+        let outcome = match series.outcome() {
+            Outcome::Unspecified => return Err(Refusal::Enum { field: "series.outcome", value: series.outcome }),
+            known => known,
+        };
+        if series.id >= SERIES_ID_LIMIT || self.series.contains_key(&series.id) {
+            return Err(Refusal::SeriesId(series.id));
+        }
+        if self.series.len() >= SERIES_MAX {
+            return Err(Refusal::TooManySeries);
+        }
+        let key = SeriesKey {
+            service: label("series.service", &series.service)?.to_owned(),
+            route: label("series.route", &series.route)?.to_owned(),
+            release: label("series.release", &series.release)?.to_owned(),
+            pod: label("series.pod", &series.pod)?.to_owned(),
+            outcome,
+            vantage: self.vantage,
+        };
+        self.series.insert(series.id, Arc::new(key));
+        Ok(())
+    }
+
+    fn deltas(&self, wire: Vec<v1::SeriesDelta>) -> Result<Vec<Delta>, Refusal> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut deltas = Vec::with_capacity(wire.len().min(SERIES_MAX));
+        for delta in wire {
+            let id = delta.series;
+            let series = Arc::clone(self.series.get(&id).ok_or(Refusal::UnknownSeries(id))?);
+            if !seen.insert(id) {
+                return Err(Refusal::RepeatedSeries(id));
+            }
+            let upstream = distribution(id, "upstream", delta.upstream)?;
+            let total = distribution(id, "total", delta.total)?;
+            if upstream.total() > total.total() {
+                return Err(Refusal::UpstreamExceedsTotal(id));
+            }
+            deltas.push(Delta { series, upstream, total });
+        }
+        Ok(deltas)
+    }
+}
+
+fn distribution(series: u32, timing: &'static str, wire: Option<v1::Distribution>) -> Result<Counts, Refusal> {
+    let Some(wire) = wire else { return Ok(Counts::new()) };
+    convert::from_wire(&wire).map_err(|problem| Refusal::Distribution { series, timing, problem })
+}
+
+fn label<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Refusal> {
+    if text.len() > LABEL_BYTES_MAX { Err(Refusal::Length { field, len: text.len() }) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests;

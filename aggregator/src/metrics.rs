@@ -1,0 +1,98 @@
+//! `/metrics`: what the engine knows, in Prometheus's text form. Cardinality is bounded by the configuration.
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use serin_proto::v1::{DecisionStage, VerdictState};
+
+use crate::{engine::Engine, time::UnixMicros};
+
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter>;
+type Gauges = Family<Labels, Gauge>;
+
+/// All metrics.
+///
+/// # Errors
+/// Never in practice: writing to a string does not fail.
+pub fn render(engine: &Engine, now: UnixMicros) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::default();
+    requests(&mut registry, engine);
+    reports(&mut registry, engine, now);
+    verdicts(&mut registry, engine);
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+fn requests(registry: &mut Registry, engine: &Engine) {
+    let requests = Counters::default();
+    for (key, count) in engine.totals.iter() {
+        let name = |text: &str, prefix: &str| text.trim_start_matches(prefix).to_lowercase();
+        let labels = vec![
+            ("service", key.service.clone()),
+            ("release", key.release.clone()),
+            ("vantage", name(key.vantage.as_str_name(), "VANTAGE_")),
+            ("outcome", name(key.outcome.as_str_name(), "OUTCOME_")),
+        ];
+        requests.get_or_create(&labels).inc_by(count);
+    }
+    registry.register("serin_requests", "Requests counted, each once", requests);
+    let counters = engine.counters;
+    let late = "Requests that came after their second was judged: counted, not judged";
+    counter(registry, "serin_late_requests", late, counters.late_requests);
+    let elsewhere = "Requests that the known reporters had delivered to an earlier run of serin";
+    gauge(registry, "serin_requests_delivered_before", elsewhere, engine.reporters.delivered_elsewhere());
+    let overflow = "Requests that filters counted without labels, for want of room for more series";
+    gauge(registry, "serin_overflow_requests", overflow, engine.reporters.overflow_requests());
+}
+
+fn reports(registry: &mut Registry, engine: &Engine, now: UnixMicros) {
+    let reports = Counters::default();
+    let counters = engine.counters;
+    let results = [("applied", counters.applied), ("duplicate", counters.duplicates), ("refused", counters.refused)];
+    for (result, count) in results {
+        reports.get_or_create(&vec![("result", result.to_owned())]).inc_by(count);
+    }
+    registry.register("serin_reports", "Reports by what became of them", reports);
+    let alive = u64::try_from(engine.reporters.alive(now)).unwrap_or(u64::MAX);
+    gauge(registry, "serin_reporters_alive", "Reporters (Envoy workers) heard of within 30 s", alive);
+}
+
+fn verdicts(registry: &mut Registry, engine: &Engine) {
+    let states = Gauges::default();
+    let condemned = Gauges::default();
+    for verdict in engine.verdicts() {
+        let labels = vec![("service", verdict.service.clone()), ("candidate", verdict.candidate.clone())];
+        condemned.get_or_create(&labels).set(verdict.condemned.into());
+        let all = [VerdictState::Gathering, VerdictState::Healthy, VerdictState::Marginal, VerdictState::Regressed];
+        for state in all {
+            let name = state.as_str_name().trim_start_matches("VERDICT_STATE_").to_lowercase();
+            let labels = labels.iter().cloned().chain([("state", name)]).collect::<Vec<_>>();
+            states.get_or_create(&labels).set((verdict.state() == state).into());
+        }
+    }
+    registry.register("serin_verdict", "1 for the current verdict of each service, 0 for the others", states);
+    registry.register("serin_condemned", "1 while the candidate is condemned", condemned);
+    let decisions = Gauges::default();
+    for decision in engine.decisions("", usize::MAX) {
+        let last = decision.events.last().map_or(DecisionStage::Unspecified, |event| event.stage());
+        let stage = last.as_str_name().trim_start_matches("DECISION_STAGE_").to_lowercase();
+        decisions.get_or_create(&vec![("service", decision.service), ("stage", stage)]).inc();
+    }
+    registry.register("serin_decisions", "Decisions by how far they came", decisions);
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter: Counter = Counter::default();
+    counter.inc_by(value);
+    registry.register(name, help, counter);
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    registry.register(name, help, gauge);
+}

@@ -1,0 +1,115 @@
+//! What a filter reported, as types that cannot be wrong: made by [`crate::ingest::validate`] alone.
+
+use std::sync::Arc;
+
+use serin_proto::v1::{Outcome, Vantage};
+use serin_sketch::Counts;
+
+use crate::{config::Timing, time::UnixMicros};
+
+/// One Envoy worker's filter, unique for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReporterId {
+    /// Envoy's node id.
+    pub node_id: Arc<str>,
+    /// Different for every Wasm VM that was ever started on that node.
+    pub boot_nonce: u64,
+    /// The root context in that VM.
+    pub context_id: u32,
+}
+
+/// A reporter as it introduced itself on a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reporter {
+    /// Who it is.
+    pub id: ReporterId,
+    /// Where it measures.
+    pub vantage: Vantage,
+    /// The filter's version.
+    pub version: Arc<str>,
+    /// The lowest sequence it still holds.
+    pub first_sequence: u64,
+}
+
+/// What a histogram is kept for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesKey {
+    /// What callers address.
+    pub service: String,
+    /// Envoy's route name.
+    pub route: String,
+    /// The label that tells versions apart.
+    pub release: String,
+    /// Who served it; empty when the vantage does not tell.
+    pub pod: String,
+    /// How the requests ended.
+    pub outcome: Outcome,
+    /// Where they were measured.
+    pub vantage: Vantage,
+}
+
+/// What was added to one series in one interval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// To which series.
+    pub series: Arc<SeriesKey>,
+    /// Request sent to the upstream until its response.
+    pub upstream: Counts,
+    /// Request received until last byte sent: every request once.
+    pub total: Counts,
+}
+
+impl Delta {
+    /// How many requests.
+    pub fn requests(&self) -> u64 {
+        self.total.total()
+    }
+
+    /// The counts of one timing.
+    pub fn timing(&self, timing: Timing) -> &Counts {
+        match timing {
+            Timing::Upstream => &self.upstream,
+            Timing::Total => &self.total,
+        }
+    }
+}
+
+/// One numbered report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// 1 and up, without gaps.
+    pub sequence: u64,
+    /// The end of the interval by the reporter's clock.
+    pub interval_end: UnixMicros,
+    /// What was counted.
+    pub deltas: Vec<Delta>,
+    /// Requests in all earlier reports of this reporter.
+    pub requests_before: u64,
+    /// Requests since the reporter started that went to its overflow series.
+    pub overflow_requests: u64,
+}
+
+impl Report {
+    /// How many requests it counts.
+    pub fn requests(&self) -> u64 {
+        self.deltas.iter().fold(0, |sum, delta| sum.saturating_add(delta.requests()))
+    }
+}
+
+/// Whether an outcome is an error of the release: server errors, timeouts and resets.
+pub fn is_error(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::ServerError | Outcome::Timeout | Outcome::Reset)
+}
+
+/// Whether an outcome's durations say how slow the release is. Server errors do not: failing fast is not
+/// being fast, and they count as errors. Upgrades do not: theirs are lifetimes. Timeouts, resets and aborts
+/// do, with what they are known to have lasted at least: a release whose slowest requests never finish must
+/// not look fast.
+pub fn counts_for_latency(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::ServerError | Outcome::Upgrade | Outcome::Unspecified)
+}
+
+/// Whether the request got its response, whatever it was: what ended otherwise may have started long ago.
+pub fn was_answered(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Success | Outcome::ClientError | Outcome::ServerError)
+}

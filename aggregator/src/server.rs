@@ -1,0 +1,152 @@
+//! `serin serve` (IO): opens what the configuration names, wires the parts together and runs until told to stop.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode, routing::get};
+use serin_proto::v1::{
+    FILE_DESCRIPTOR_SET, control_server::ControlServer, ingest_server::IngestServer, query_server::QueryServer,
+};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use crate::{
+    actuator::Actuator,
+    config::Config,
+    engine::Engine,
+    history::{History, HistoryError},
+    ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
+    metrics,
+    query::Query,
+    shell::{Handle, Shell, now},
+};
+
+/// A peer that does not answer a ping for this long is gone (its node died, or a network was cut).
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How long decisions under way may take to be written when told to stop.
+const FINISH: Duration = Duration::from_secs(5);
+
+/// Why `serin serve` ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Decisions cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// A port is taken, for instance.
+    #[error("cannot listen on {address} ({key}): {source}; choose another address or stop what uses it")]
+    Listen {
+        /// In the configuration.
+        key: &'static str,
+        /// Which one.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A listener failed while it was served.
+    #[error("serving gRPC failed: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// A listener failed while it was served.
+    #[error("serving metrics failed: {0}")]
+    Metrics(std::io::Error),
+    /// The descriptors of `serin.v1` do not load.
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A task ended on its own.
+    #[error("an internal task stopped: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Serves until `stop` is ready.
+///
+/// # Errors
+/// When it cannot start, or a listener fails.
+pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let history = History::open(&config.data_dir)?;
+    let (engine, first) = Engine::new(&config, history.decisions()?, now());
+    let grpc = listen("listen.grpc", config.grpc).await?;
+    let scrape = listen("listen.metrics", config.metrics).await?;
+    let storing = Arc::new(AtomicBool::new(true));
+    let (orders, receiver) = mpsc::unbounded_channel();
+    let (shell, handle) = Shell::new(engine, orders);
+    let actuator = Actuator::new(history, config.services.into(), Arc::clone(&storing));
+    let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
+
+    tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
+    let mut tasks: JoinSet<Result<(), ServeError>> = JoinSet::new();
+    tasks.spawn(async move {
+        shell.run(first).await;
+        Ok(())
+    });
+    tasks.spawn(serve_grpc(grpc, handle.clone()));
+    tasks.spawn(serve_metrics(scrape, handle, storing));
+    let ended = tokio::select! {
+        ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
+        () = stop => Ok(Ok(())),
+    };
+    tasks.shutdown().await;
+    // With the engine gone the orders end; what was decided is still written.
+    if tokio::time::timeout(FINISH, actuator).await.is_err() {
+        tracing::error!("stopped while a rollback was being written: it is taken up again at the next start");
+    }
+    ended?
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { key, address, source })
+}
+
+fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(configured)
+}
+
+async fn serve_grpc(listener: TcpListener, engine: Handle) -> Result<(), ServeError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let query = Query::new(engine.clone());
+    let query_service = QueryServer::new(query.clone());
+    let control = ControlServer::new(query);
+    let ingest = IngestServer::new(Ingest::new(engine)).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    health.set_serving::<QueryServer<Query>>().await;
+    health.set_serving::<ControlServer<Query>>().await;
+    health.set_serving::<IngestServer<Ingest>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(query_service)
+        .add_service(control)
+        .add_service(ingest);
+    Ok(server.serve_with_incoming(TcpListenerStream::new(listener)).await?)
+}
+
+async fn serve_metrics(listener: TcpListener, engine: Handle, storing: Arc<AtomicBool>) -> Result<(), ServeError> {
+    let scrape = move || async move {
+        let text = engine.ask(metrics::render).await;
+        let content_type = [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+        match text {
+            Ok(Ok(text)) => (StatusCode::OK, content_type, text),
+            Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, error.to_string()),
+            Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, content_type, stopped.to_string()),
+        }
+    };
+    let healthy = move || async move {
+        if storing.load(Ordering::Relaxed) {
+            (StatusCode::OK, "ok\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "the last decision could not be kept: check the disk of data_dir\n")
+        }
+    };
+    let router = Router::new().route("/metrics", get(scrape)).route("/healthz", get(healthy));
+    axum::serve(listener, router).await.map_err(ServeError::Metrics)
+}

@@ -1,0 +1,202 @@
+//! Runs the engine (IO): one task, one bounded inbox, a clock. What the engine wants done is done here, or is
+//! handed to the [`actuator`](crate::actuator).
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serin_proto::v1::{ReportResponse, Verdict};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tonic::Status;
+
+use crate::{
+    actuator::Order,
+    engine::{CloseReason, Effect, Engine, Event, StreamId},
+    report::Reporter,
+    time::UnixMicros,
+};
+
+/// Messages waiting for the engine. When it is full the streams are read no further, acknowledgements are
+/// delayed, and filters keep their reports.
+const INBOX: usize = 1_024;
+/// How often a complete second is looked for: a tenth of a slice.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where one stream's acknowledgements go.
+pub type Responses = mpsc::Sender<Result<ReportResponse, Status>>;
+
+type Question = Box<dyn FnOnce(&mut Engine, UnixMicros) -> Vec<Effect> + Send>;
+
+enum Message {
+    Open { stream: StreamId, reporter: Reporter, responses: Responses },
+    Event(Event),
+    Ask(Question),
+}
+
+/// The way to the engine.
+#[derive(Clone)]
+pub struct Handle {
+    inbox: mpsc::Sender<Message>,
+    verdicts: broadcast::Sender<Verdict>,
+}
+
+/// The engine has stopped: the process is ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("serin is shutting down")]
+pub struct Stopped;
+
+impl Handle {
+    /// A stream began.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn open(&self, stream: StreamId, reporter: Reporter, responses: Responses) -> Result<(), Stopped> {
+        self.send(Message::Open { stream, reporter, responses }).await
+    }
+
+    /// Something happened.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn event(&self, event: Event) -> Result<(), Stopped> {
+        self.send(Message::Event(event)).await
+    }
+
+    /// Asks the engine something.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Engine, UnixMicros) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.order(move |engine, now| (question(engine, now), Vec::new())).await
+    }
+
+    /// Has the engine do something.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn order<T: Send + 'static>(
+        &self,
+        order: impl FnOnce(&mut Engine, UnixMicros) -> (T, Vec<Effect>) + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (answer, wait) = oneshot::channel();
+        let question = move |engine: &mut Engine, now| {
+            let (value, effects) = order(engine, now);
+            // Whoever asked may have gone away; the effects stand.
+            drop(answer.send(value));
+            effects
+        };
+        self.send(Message::Ask(Box::new(question))).await?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Verdicts from now on.
+    pub fn watch(&self) -> broadcast::Receiver<Verdict> {
+        self.verdicts.subscribe()
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Stopped> {
+        self.inbox.send(message).await.map_err(|_| Stopped)
+    }
+}
+
+/// What the engine task owns.
+pub struct Shell {
+    engine: Engine,
+    inbox: mpsc::Receiver<Message>,
+    streams: HashMap<StreamId, Responses>,
+    verdicts: broadcast::Sender<Verdict>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl Shell {
+    /// Wires an engine to its inbox. `orders` is unbounded because the engine must not wait for a disk; what it
+    /// sends there is bounded by one rollback per service in 30 s.
+    pub fn new(engine: Engine, orders: mpsc::UnboundedSender<Order>) -> (Self, Handle) {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let (verdicts, _) = broadcast::channel(INBOX);
+        let handle = Handle { inbox: sender, verdicts: verdicts.clone() };
+        (Shell { engine, inbox, streams: HashMap::new(), verdicts, orders }, handle)
+    }
+
+    /// Runs until every [`Handle`] is gone.
+    pub async fn run(mut self, first: Vec<Effect>) {
+        self.carry_out(first);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let message = tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(message) => message,
+                    None => return,
+                },
+                _ = ticks.tick() => Message::Event(Event::Tick),
+            };
+            let effects = self.take(message, now());
+            self.carry_out(effects);
+        }
+    }
+
+    fn take(&mut self, message: Message, now: UnixMicros) -> Vec<Effect> {
+        match message {
+            Message::Open { stream, reporter, responses } => {
+                self.streams.insert(stream, responses);
+                self.engine.step(Event::Connected { stream, reporter }, now)
+            }
+            Message::Event(event) => {
+                if let Event::Disconnected { stream } = &event {
+                    self.streams.remove(stream);
+                }
+                self.engine.step(event, now)
+            }
+            Message::Ask(question) => question(&mut self.engine, now),
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Ack { stream, sequence } => self.ack(stream, sequence),
+                Effect::Close { stream, reason } => self.close(stream, reason),
+                // Nobody watching is no error.
+                Effect::Publish(verdict) => drop(self.verdicts.send(verdict)),
+                Effect::Persist(decision) => self.order(Order::Persist(Box::new(decision))),
+                Effect::RollBack { decision, service } => self.order(Order::RollBack { decision, service }),
+            }
+        }
+    }
+
+    fn ack(&mut self, stream: StreamId, acked_sequence: u64) {
+        let Some(responses) = self.streams.get(&stream) else { return };
+        if responses.try_send(Ok(ReportResponse { acked_sequence })).is_err() {
+            // It does not read its acknowledgements, or is gone: a new stream will be told again.
+            self.streams.remove(&stream);
+        }
+    }
+
+    fn close(&mut self, stream: StreamId, reason: CloseReason) {
+        let Some(responses) = self.streams.remove(&stream) else { return };
+        let status = match reason {
+            CloseReason::Gap { .. } => Status::invalid_argument(reason.to_string()),
+            CloseReason::Full(_) => Status::resource_exhausted(reason.to_string()),
+        };
+        tracing::warn!(%reason, "closing a reporter's stream");
+        drop(responses.try_send(Err(status)));
+    }
+
+    fn order(&self, order: Order) {
+        if self.orders.send(order).is_err() {
+            tracing::error!("the task that writes rollbacks has stopped: restart serin");
+        }
+    }
+}
+
+/// The wall clock. The one place that reads it for the engine.
+#[must_use]
+pub fn now() -> UnixMicros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,12 @@
+//! The live store (pure): what every reporter counted, by second, for the live window.
+//!
+//! Applying is idempotent per (reporter, sequence), so each request is in here exactly once however often its
+//! report is sent.
+
+mod reporters;
+mod slices;
+mod totals;
+
+pub use reporters::{Applied, Reporters, ReportersFull};
+pub use slices::Slices;
+pub use totals::{TotalKey, Totals};

@@ -1,0 +1,182 @@
+use std::{collections::HashMap, time::Duration};
+
+use crate::{
+    report::{Report, Reporter, ReporterId},
+    time::UnixMicros,
+};
+
+/// Reporters remembered at once: 10,000 sidecars of 4 workers and as many again that were restarted, at about
+/// 200 bytes each 16 MB.
+const REPORTERS_MAX: usize = 80_000;
+/// After this long without a sign of life a reporter is forgotten. Were it to come back and send again what
+/// was applied but never acknowledged, that would count twice; nothing retries that long.
+const FORGET_AFTER: Duration = Duration::from_hours(24);
+/// Three heartbeats at the longest interval.
+const ALIVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It is new: its counts are to be added.
+    New,
+    /// It was applied before: nothing changes, it is acknowledged again.
+    Duplicate,
+    /// An earlier one is missing.
+    Gap {
+        /// The sequence that should have come.
+        expected: u64,
+    },
+}
+
+/// No room for another reporter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("80,000 reporters are known already: add an aggregator or wait for idle ones to be forgotten (24 h)")]
+pub struct ReportersFull;
+
+#[derive(Debug)]
+struct State {
+    applied: u64,
+    requests: u64,
+    elsewhere: u64,
+    overflow: u64,
+    last_seen: UnixMicros,
+}
+
+/// What is known of each reporter: the highest sequence applied, above all.
+#[derive(Debug, Default)]
+pub struct Reporters(HashMap<ReporterId, State>);
+
+impl Reporters {
+    /// A stream of this reporter began. What it no longer holds was acknowledged before: by us, or by an
+    /// aggregator that ran before us.
+    ///
+    /// # Errors
+    /// When there is no room for another one.
+    pub fn connected(&mut self, reporter: &Reporter, now: UnixMicros) -> Result<(), ReportersFull> {
+        if !self.0.contains_key(&reporter.id) && self.0.len() >= REPORTERS_MAX {
+            self.0.retain(|_, state| now.since(state.last_seen) < FORGET_AFTER);
+            if self.0.len() >= REPORTERS_MAX {
+                return Err(ReportersFull);
+            }
+        }
+        let state = self.0.entry(reporter.id.clone()).or_insert(State {
+            applied: 0,
+            requests: 0,
+            elsewhere: 0,
+            overflow: 0,
+            last_seen: now,
+        });
+        state.applied = state.applied.max(reporter.first_sequence.saturating_sub(1));
+        state.last_seen = now;
+        Ok(())
+    }
+
+    /// A sign of life.
+    pub fn seen(&mut self, id: &ReporterId, now: UnixMicros) {
+        if let Some(state) = self.0.get_mut(id) {
+            state.last_seen = now;
+        }
+    }
+
+    /// Takes a report's number and says whether its counts are to be added.
+    pub fn apply(&mut self, id: &ReporterId, report: &Report, now: UnixMicros) -> Applied {
+        let Some(state) = self.0.get_mut(id) else { return Applied::Gap { expected: 1 } };
+        state.last_seen = now;
+        if report.sequence <= state.applied {
+            return Applied::Duplicate;
+        }
+        if report.sequence != state.applied + 1 {
+            return Applied::Gap { expected: state.applied + 1 };
+        }
+        state.applied = report.sequence;
+        state.elsewhere = report.requests_before.saturating_sub(state.requests);
+        state.requests = state.requests.saturating_add(report.requests());
+        state.overflow = report.overflow_requests;
+        Applied::New
+    }
+
+    /// The highest sequence applied; 0 for an unknown reporter.
+    pub fn acked(&self, id: &ReporterId) -> u64 {
+        self.0.get(id).map_or(0, |state| state.applied)
+    }
+
+    /// How many gave a sign of life within 30 s.
+    pub fn alive(&self, now: UnixMicros) -> usize {
+        self.0.values().filter(|state| now.since(state.last_seen) <= ALIVE_WITHIN).count()
+    }
+
+    /// Requests that these reporters had delivered to an aggregator that ran before this one.
+    pub fn delivered_elsewhere(&self) -> u64 {
+        self.0.values().fold(0, |sum, state| sum.saturating_add(state.elsewhere))
+    }
+
+    /// Requests that reporters counted in their overflow series for want of room.
+    pub fn overflow_requests(&self) -> u64 {
+        self.0.values().fold(0, |sum, state| sum.saturating_add(state.overflow))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serin_proto::v1::Vantage;
+
+    use super::*;
+
+    const NOW: UnixMicros = UnixMicros(1_000_000_000);
+
+    fn reporter(first_sequence: u64) -> Reporter {
+        let id = ReporterId { node_id: "n".into(), boot_nonce: 1, context_id: 1 };
+        Reporter { id, vantage: Vantage::Gateway, version: "0".into(), first_sequence }
+    }
+
+    fn report(sequence: u64, requests_before: u64) -> Report {
+        Report { sequence, interval_end: NOW, deltas: vec![], requests_before, overflow_requests: 0 }
+    }
+
+    #[test]
+    fn a_resend_changes_nothing_and_a_gap_is_refused() {
+        let me = reporter(1);
+        let mut reporters = Reporters::default();
+        reporters.connected(&me, NOW).unwrap();
+        assert_eq!(reporters.apply(&me.id, &report(1, 0), NOW), Applied::New);
+        assert_eq!(reporters.apply(&me.id, &report(1, 0), NOW), Applied::Duplicate);
+        assert_eq!(reporters.apply(&me.id, &report(3, 0), NOW), Applied::Gap { expected: 2 });
+        assert_eq!(reporters.acked(&me.id), 1);
+    }
+
+    #[test]
+    fn goes_on_where_an_earlier_aggregator_stopped() {
+        let me = reporter(8);
+        let mut reporters = Reporters::default();
+        reporters.connected(&me, NOW).unwrap();
+        assert_eq!(reporters.apply(&me.id, &report(8, 500), NOW), Applied::New);
+        assert_eq!(reporters.delivered_elsewhere(), 500);
+    }
+
+    #[test]
+    fn a_silent_reporter_is_not_alive() {
+        let mut reporters = Reporters::default();
+        reporters.connected(&reporter(1), NOW).unwrap();
+        assert_eq!(reporters.alive(NOW.plus(ALIVE_WITHIN)), 1);
+        assert_eq!(reporters.alive(NOW.plus(ALIVE_WITHIN + Duration::from_secs(1))), 0);
+    }
+
+    proptest! {
+        /// Any sequence of resends, as long as nothing is skipped, applies each report once.
+        #[test]
+        fn each_number_is_applied_once(rewinds in prop::collection::vec(0u64..5, 1..50)) {
+            let me = reporter(1);
+            let mut reporters = Reporters::default();
+            reporters.connected(&me, NOW).unwrap();
+            let mut applied = 0;
+            for rewind in rewinds {
+                let from = (reporters.acked(&me.id) + 1).saturating_sub(rewind).max(1);
+                for sequence in from..from + 5 {
+                    applied += u64::from(reporters.apply(&me.id, &report(sequence, 0), NOW) == Applied::New);
+                }
+            }
+            prop_assert_eq!(applied, reporters.acked(&me.id));
+        }
+    }
+}

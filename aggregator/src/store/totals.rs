@@ -1,0 +1,60 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serin_proto::v1::{Outcome, Vantage};
+
+use crate::{config, report::Delta};
+
+/// What requests are counted by for good: bounded, because a label that the configuration does not know is
+/// `other`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TotalKey {
+    /// A configured service, or `other`.
+    pub service: String,
+    /// Its baseline or candidate, `unknown`, `overflow`, or `other`.
+    pub release: String,
+    /// Where they were measured.
+    pub vantage: Vantage,
+    /// How they ended.
+    pub outcome: Outcome,
+}
+
+/// Requests counted since the start: never forgotten, whatever the live window.
+#[derive(Debug)]
+pub struct Totals {
+    known: BTreeMap<String, BTreeSet<String>>,
+    requests: BTreeMap<TotalKey, u64>,
+}
+
+impl Totals {
+    /// Tells the labels of these services apart.
+    pub fn new(services: &[config::Service]) -> Self {
+        let known = services.iter().map(|service| {
+            let releases = [service.baseline.as_str(), &service.candidate, "unknown", "overflow"];
+            (service.name.clone(), releases.map(str::to_owned).into())
+        });
+        Totals { known: known.collect(), requests: BTreeMap::new() }
+    }
+
+    /// Counts a delta's requests.
+    pub fn add(&mut self, delta: &Delta) {
+        let series = &delta.series;
+        let (service, release) = match self.known.get(&series.service) {
+            Some(releases) if releases.contains(&series.release) => (series.service.as_str(), series.release.as_str()),
+            Some(_) => (series.service.as_str(), "other"),
+            None => ("other", "other"),
+        };
+        let key = TotalKey {
+            service: service.to_owned(),
+            release: release.to_owned(),
+            vantage: series.vantage,
+            outcome: series.outcome,
+        };
+        let count = self.requests.entry(key).or_default();
+        *count = count.saturating_add(delta.requests());
+    }
+
+    /// All that was counted.
+    pub fn iter(&self) -> impl Iterator<Item = (&TotalKey, u64)> {
+        self.requests.iter().map(|(key, count)| (key, *count))
+    }
+}
