@@ -1,13 +1,15 @@
-//! Tests.
-
-mod manifests_match_the_schemas;
 //! Tests that need more than one crate, or a real Envoy. Each file is named by the question it answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod a_bad_release_is_rolled_back;
 mod a_grpc_error_is_an_error;
+mod a_rollback_that_nobody_follows_is_said;
 mod bootstraps_are_valid;
+mod documents_name_real_paths;
 mod every_request_is_counted_once;
+mod manifests_match_the_schemas;
 mod the_aggregator_may_be_absent;
+mod the_filter_imports_only_what_envoy_gives;
 mod the_filter_understands_what_is_shipped;
 mod the_load_is_what_it_says;
+mod what_a_bad_report_does;
