@@ -178,6 +178,7 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn slice(evidence: &mut Evidence, b: f64, kappa: f64) {
         let split = Split { n_a: 100.0, n_b: 100.0, beyond: kappa };
@@ -192,6 +193,35 @@ mod tests {
         evidence.weigh(1.0);
         let mean: f64 = TILTS.iter().map(|t| t.exp() / (0.5 * (1.0 + t.exp()))).sum::<f64>() / 12.0;
         assert!((evidence.ln_e() - (0.5 * mean).ln()).abs() < 1e-12);
+    }
+
+    proptest! {
+        /// Without dispersion the clipped evidence never exceeds the e-process whose validity is proven: half a mixture
+        /// from the start, half spread over restarts.
+        #[test]
+        fn is_at_most_the_exact_e_process(slices in prop::collection::vec((0u32..=100, 0u32..=100, 0u32..=100), 1..60), every in 1usize..12) {
+            let mut evidence = Evidence::new(1e-3, 180);
+            let mut sums = [0.0f64; TILTS.len()];
+            let mut starts = vec![(0.5, sums)];
+            for (at, (a, b1, b2)) in slices.into_iter().enumerate() {
+                if at > 0 && at % every == 0 {
+                    evidence.close_block();
+                    starts.push((0.5 / 180.0, sums));
+                }
+                let (a, b1, b2) = (f64::from(a), f64::from(b1), f64::from(b2));
+                let split = Split { n_a: 200.0, n_b: 200.0, beyond: a + b1 + b2 };
+                evidence.observe(split, [(PodId(1), b1, 100.0), (PodId(2), b2, 100.0)].into_iter());
+                evidence.weigh(1.0);
+                for (sum, tilt) in sums.iter_mut().zip(TILTS) {
+                    *sum += (b1 + b2) * tilt - split.ln_normaliser(tilt);
+                }
+                let exact = starts.iter().flat_map(|(weight, start)| {
+                    sums.iter().zip(start).map(move |(sum, start)| f64::ln(*weight) + sum - start)
+                });
+                let ln_exact = exact.fold(f64::NEG_INFINITY, crate::stat::ln_add) - (TILTS.len() as f64).ln();
+                prop_assert!(evidence.ln_e() <= ln_exact + 1e-6, "{} {ln_exact}", evidence.ln_e());
+            }
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Thresholds {
             Some((at, counts)) if *at == cell => counts.merge(baseline),
             _ => self.window.push_back((cell, baseline.clone())),
         }
-        while self.window.front().is_some_and(|(at, _)| at + CELLS as u64 <= cell) {
+        while self.window.front().is_some_and(|(at, _)| cell - at >= CELLS as u64) {
             self.window.pop_front();
         }
         let requests = self.requests();

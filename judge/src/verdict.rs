@@ -106,7 +106,7 @@ pub struct Verdict {
     pub ruled_out: Option<f64>,
     /// Unix second since which the largest e-value of any lane is above 20 without a break.
     pub evidence_since: Option<u64>,
-    /// Error rates since the trial began: baseline, candidate.
+    /// Error rates over the last 10 s: baseline, candidate.
     pub error_rates: (f64, f64),
     /// Whether pods could be told apart all along. If not, one bad pod looks like a bad release.
     pub pods_known: bool,

@@ -171,8 +171,8 @@ mod tests {
     fn ends_when_the_ratio_stops_falling() {
         assert_eq!(warm_at(|_| 1.0), 40);
         assert_eq!(warm_at(|_| 3.0), 40, "slower from the start is not warm-up");
-        let cooling = warm_at(|age| 1.0 + 4.0 * (-(age as f64) / 40.0).exp());
-        assert!((70..180).contains(&cooling), "{cooling}");
+        let cooling = warm_at(|age| 1.0 + 4.0 * (-(age as f64) / 20.0).exp());
+        assert!((70..150).contains(&cooling), "{cooling}");
         assert_eq!(warm_at(|age| 10.0 * (-(age as f64) / 100.0).exp()), 180, "never, so the limit");
     }
 

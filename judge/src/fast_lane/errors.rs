@@ -7,6 +7,17 @@ const TILTS: [f64; 5] = [0.1, 0.2, 0.35, 0.6, 0.95];
 /// Seconds of the baseline that its error rate is taken from.
 const WINDOW_S: u64 = 60;
 
+/// Seconds that [`Errors::recent`] spans.
+const RECENT_S: u64 = 10;
+
+/// (errors, requests) of both arms in one second.
+#[derive(Clone, Copy, Debug)]
+struct Second {
+    second: u64,
+    a: (f64, f64),
+    b: (f64, f64),
+}
+
 /// The largest candidate error rate that is no reason for a rollback, given the baseline's.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
@@ -59,8 +70,7 @@ fn nearest_null(n_a: f64, n_b: f64, theta_a: f64, theta_b: f64, bound: Bound) ->
 pub(crate) struct Errors {
     plus: Mixture<{ TILTS.len() }>,
     times: Mixture<{ TILTS.len() }>,
-    /// (second, requests, errors) of the baseline.
-    window: VecDeque<(u64, f64, f64)>,
+    window: VecDeque<Second>,
     /// Over the whole trial: baseline errors and requests, candidate errors and requests, expected errors.
     pub(crate) a: (f64, f64),
     pub(crate) b: (f64, f64),
@@ -85,30 +95,43 @@ impl Errors {
         self.plus.ln_e().min(self.times.ln_e())
     }
 
+    /// Error rates of baseline and candidate over the last 10 s.
+    pub(crate) fn recent(&self) -> (f64, f64) {
+        let last = self.window.back().map_or(0, |s| s.second);
+        let recent = self.window.iter().filter(|s| last - s.second < RECENT_S);
+        let (a, b) = recent.fold(((0.0, 0.0), (0.0, 0.0)), |(a, b), s| (add(a, s.a), add(b, s.b)));
+        let rate = |(errors, n): (f64, f64)| if n > 0.0 { errors / n } else { 0.0 };
+        (rate(a), rate(b))
+    }
+
     /// The baseline's error rate before this second: its last minute, with two requests of its long-run rate and a
     /// little more so that it is never 0.
     fn base(&self) -> f64 {
-        let (errors, n) = self.window.iter().fold((0.0, 0.0), |(e, n), (_, dn, de)| (e + de, n + dn));
+        let (errors, n) = self.window.iter().fold((0.0, 0.0), |sum, s| add(sum, s.a));
         let long_run = if self.a.1 > 0.0 { self.a.0 / self.a.1 } else { 0.0 };
         ((errors + 2.0 * long_run + 0.02) / (n + 22.0)).clamp(0.0005, 0.6)
     }
 
     /// One second: baseline (errors, requests), and (pod, errors, requests) of every candidate pod.
     pub(crate) fn observe(&mut self, second: u64, a: (f64, f64), pods: &[PodPart]) {
-        let (errors_b, n_b) = pods.iter().fold((0.0, 0.0), |(e, n), (_, de, dn)| (e + de, n + dn));
+        let (errors_b, n_b) = pods.iter().fold((0.0, 0.0), |sum, (_, errors, n)| add(sum, (*errors, *n)));
         if a.1 > 0.0 && n_b > 0.0 {
             let theta_a = self.base();
             self.plus.observe(increments(Bound::Plus, theta_a, a, n_b, pods));
             self.times.observe(increments(Bound::Times, theta_a, a, n_b, pods));
-            self.b = (self.b.0 + errors_b, self.b.1 + n_b);
+            self.b = add(self.b, (errors_b, n_b));
             self.expected_b += (a.0 + errors_b) * n_b / (a.1 + n_b);
         }
-        self.a = (self.a.0 + a.0, self.a.1 + a.1);
-        self.window.push_back((second, a.1, a.0));
-        while self.window.front().is_some_and(|(at, ..)| at + WINDOW_S <= second) {
+        self.a = add(self.a, a);
+        self.window.push_back(Second { second, a, b: (errors_b, n_b) });
+        while self.window.front().is_some_and(|s| second - s.second >= WINDOW_S) {
             self.window.pop_front();
         }
     }
+}
+
+fn add(x: (f64, f64), y: (f64, f64)) -> (f64, f64) {
+    (x.0 + y.0, x.1 + y.1)
 }
 
 /// x ln(y), 0 when x is 0 whatever y.

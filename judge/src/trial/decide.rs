@@ -53,6 +53,11 @@ impl Trial {
         most.map(|((_, (metric, _)), _)| Cause { metric, fast: false, log_evidence, log_threshold })
     }
 
+    /// The verdict of a regression, once there is one: cheaper than [`Trial::verdict`], which estimates everything.
+    pub fn regressed(&self) -> Option<&Verdict> {
+        self.regressed.as_deref()
+    }
+
     /// The verdict as of the last slice.
     pub fn verdict(&self) -> Verdict {
         self.regressed.as_deref().cloned().unwrap_or_else(|| self.assess())
@@ -78,7 +83,6 @@ impl Trial {
             (false, _) => State::Gathering,
         };
         let upper = passing.map(|l| l.bounds().1).try_fold(0.0, |most: f64, upper| upper.map(|u| most.max(u)));
-        let rate = |(errors, n): (f64, f64)| if n > 0.0 { errors / n } else { 0.0 };
         Verdict {
             state,
             trial_s,
@@ -90,7 +94,7 @@ impl Trial {
             missing: (state == State::Gathering).then(|| self.missing(ln_pass)),
             ruled_out: upper.map(|ratio| ratio - 1.0),
             evidence_since: self.evidence_since,
-            error_rates: (rate(self.errors.a), rate(self.errors.b)),
+            error_rates: self.errors.recent(),
             pods_known: self.pods_known,
             still_warming: self.last_second.is_some_and(|second| self.warm_up.still_warming(second)),
         }
