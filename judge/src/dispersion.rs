@@ -231,3 +231,66 @@ impl Dispersion {
         assumed.min(measured).max(1.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `pods` pods in each arm, each with its scale of 100 in 1,000 a block, and alternating by `swing`.
+    fn dispersion(pods: u32, blocks: u32, scale: impl Fn(u32) -> f64, swing: f64) -> Dispersion {
+        let mut dispersion = Dispersion::new(1e-3);
+        for block in 0..blocks {
+            for pod in 0..pods {
+                let sign = if (block + pod) % 2 == 0 { 1.0 } else { -1.0 };
+                let x = 100.0 * scale(pod) + swing * sign;
+                dispersion.baseline.add(PodId(pod), x, 1_000.0);
+                dispersion.candidate.add(PodId(pod + pods), x, 1_000.0);
+            }
+            dispersion.close_block();
+        }
+        dispersion
+    }
+
+    #[test]
+    fn equal_pods_need_no_tempering_once_they_are_many() {
+        assert_eq!(dispersion(10, 6, |_| 1.0, 0.0).factor(), 1.0);
+    }
+
+    /// 10 + 10 pods, half of them 10% up and half 10% down, six blocks: V = 100 * 0.9 = 90 a block, so each pod's
+    /// chi-square is 6 * 100 / 90 in total and 100 / 90 a block. tot = 20 * 60^2 / 540 / 18 = 7.41; blk = 20 * 100 / 90
+    /// / 18 = 1.235; D = (7.41 - 1.235) / (5/6); phi_w = blk - D / blocks.
+    #[test]
+    fn persistent_spread_is_inflated() {
+        let blocks = 6.0;
+        let mut dispersion = dispersion(10, 6, |pod| if pod % 2 == 0 { 1.1 } else { 0.9 }, 0.0);
+        dispersion.blocks = blocks;
+        let (tot, blk) = (20.0 * 3_600.0 / 540.0 / 18.0, 20.0 * 100.0 / 90.0 / 18.0);
+        let persistent: f64 = (tot - blk) / (1.0 - 1.0 / blocks);
+        let within: f64 = blk - persistent / blocks;
+        let want = 1.0 + (within - 1.0).max(0.0) + small_sample_inflation(1e-3 / 40.0, 18.0) * persistent;
+        let got = dispersion.factor();
+        assert!((got - want).abs() < 1e-9, "{got} {want}");
+    }
+
+    /// What comes and goes counts as it is; the same size of difference that stays counts more.
+    #[test]
+    fn bad_blocks_cost_less_than_bad_pods() {
+        let (passing, lasting) =
+            (dispersion(10, 6, |_| 1.0, 30.0), dispersion(10, 6, |p| if p % 2 == 0 { 1.3 } else { 0.7 }, 0.0));
+        let [passing, lasting] = [passing, lasting].map(|mut d| d.factor());
+        assert!(passing > 5.0 && lasting > 5.0 * passing, "{passing} {lasting}");
+    }
+
+    /// Three pods, 0.5% apart: first the assumed spread; in the long run Student's t with 4 degrees of freedom. Off by
+    /// 300 of 60,000 in 600 blocks: chi-square 4 * 300^2 / 54,000 over 4.
+    #[test]
+    fn few_pods_use_the_smaller_of_two_bounds() {
+        let scale = |pod: u32| 1.0 + 0.005 * (f64::from(pod) - 1.0);
+        let early = dispersion(3, 1, scale, 5.0).factor();
+        let late = dispersion(3, 600, scale, 0.0).factor();
+        let student = small_sample_inflation(1e-3 / 40.0, 4.0) * 300f64.powi(2) / 54_000.0;
+        assert!(1.0 < early && early < 10.0, "{early}");
+        assert!((late / student - 1.0).abs() < 1e-3, "{late} {student}");
+        assert!(dispersion(1, 6, |_| 1.0, 5.0).factor() > early, "single pods show nothing of their spread");
+    }
+}

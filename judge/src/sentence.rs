@@ -142,3 +142,87 @@ impl fmt::Display for Verdict {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serin_sketch::Micros;
+
+    fn verdict(state: State) -> Verdict {
+        Verdict {
+            state,
+            trial_s: 96,
+            over: false,
+            baseline_requests: 91_200,
+            candidate_requests: 4_800,
+            findings: vec![finding()],
+            cause: None,
+            missing: None,
+            ruled_out: Some(0.103),
+            evidence_since: None,
+            error_rates: (0.002, 0.5),
+            pods_known: true,
+            still_warming: false,
+        }
+    }
+
+    fn finding() -> Finding {
+        Finding {
+            metric: Metric::P99,
+            ratio: Some(1.31),
+            recent_ratio: Some(1.33),
+            interval: Some((1.18, 1.46)),
+            lower: Some(1.18),
+            upper: Some(1.46),
+            log_evidence: 9.1,
+            log_threshold: 8.29,
+            dispersion: 1.2,
+            threshold: Some(Micros(156_000)),
+            beyond: 412,
+            beyond_total: 2_960,
+            beyond_expected: 148.0,
+        }
+    }
+
+    fn because(metric: Metric, fast: bool, log_evidence: f64) -> Verdict {
+        let cause = Cause { metric, fast, log_evidence, log_threshold: 1e3f64.ln() };
+        Verdict { cause: Some(cause), ..verdict(State::Regressed) }
+    }
+
+    fn gathering(missing: Missing) -> Verdict {
+        Verdict { missing: Some(missing), ..verdict(State::Gathering) }
+    }
+
+    #[test]
+    fn regressions() {
+        insta::assert_snapshot!(because(Metric::P99, false, 7.2), @"p99 slower: 1.31x, 95% interval 1.18 to 1.46; 412 of 2,960 requests beyond 156ms are the candidate's where 148 were expected; evidence 1,339 against the 1,000 it takes, after 96 s");
+        let mut late = because(Metric::P99, false, 70.0);
+        late.findings[0].recent_ratio = Some(1.6);
+        late.findings[0].interval = None;
+        insta::assert_snapshot!(late, @"p99 slower: 1.31x (1.60x in the last minute); 412 of 2,960 requests beyond 156ms are the candidate's where 148 were expected; evidence 10^30 against the 1,000 it takes, after 96 s");
+        insta::assert_snapshot!(because(Metric::Errors, true, 11.0), @"errors: 50% of the candidate's requests fail against 0.2%; evidence 59,874 against the 1,000 it takes, after 96 s");
+        insta::assert_snapshot!(because(Metric::P95, true, 11.0), @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s");
+        insta::assert_snapshot!(Verdict { pods_known: false, still_warming: true, ..because(Metric::P95, true, 11.0) }, @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s; the candidate is still warming up; pods cannot be told apart here, so one bad pod would look the same");
+    }
+
+    #[test]
+    fn what_is_missing() {
+        insta::assert_snapshot!(gathering(Missing::Candidate), @"gathering: the candidate has no requests yet");
+        insta::assert_snapshot!(gathering(Missing::Baseline(34)), @"gathering: the baseline needs 34 more requests within a minute");
+        insta::assert_snapshot!(gathering(Missing::WarmUp(17)), @"gathering: the candidate's pods are warming up, for 17 s so far");
+        insta::assert_snapshot!(gathering(Missing::Comparison), @"gathering: no second with requests of both releases yet");
+        insta::assert_snapshot!(gathering(Missing::Requests { requests: 38_200, seconds: 764 }), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one");
+        insta::assert_snapshot!(gathering(Missing::Growth), @"gathering: this traffic cannot tell a healthy candidate from a regressed one");
+    }
+
+    #[test]
+    fn healthy_and_marginal() {
+        insta::assert_snapshot!(verdict(State::Healthy), @"healthy: no slower at p50, p95 and p99 after 96 s, ruled out more than 10%");
+        insta::assert_snapshot!(verdict(State::Marginal), @"marginal: p99 slower by at least 18%, ruled out more than 10%");
+        let mut inconclusive = verdict(State::Marginal);
+        inconclusive.findings[0].lower = None;
+        insta::assert_snapshot!(inconclusive, @"no regression found in 96 s, ruled out more than 10%");
+        inconclusive.ruled_out = None;
+        insta::assert_snapshot!(inconclusive, @"no regression found in 96 s, but too few requests to rule any out");
+    }
+}

@@ -1,9 +1,12 @@
 //! Does the judge find what is wrong, in time, and leave alone what is not? Seeded, so the same on every machine.
 //!
-//! The rows and what to reach are JUDGE.md's; the runs are fewer. `ROWS=1 cargo test -p serin-judge --test simulation
-//! -- --nocapture` prints the measured figures.
+//! The rows and what to reach are JUDGE.md's; the runs are fewer. `ROWS=10 cargo test -p serin-judge --test simulation
+//! -- --nocapture` does ten times as many and prints the measured figures.
+
+#![expect(clippy::print_stdout, reason = "measured figures, when asked for")]
 
 mod generator;
+mod rows;
 
 use generator::{Change, EPOCH, Generator, Noise, World};
 use serin_judge::{Metric, Policy, State, Trial, Verdict};
@@ -38,6 +41,11 @@ fn run(world: World, seed: u64, seconds: u64, watch_health: bool) -> Run {
     Run { regressed: None, healthy }
 }
 
+/// How many times the runs of a row are done, when its figures are to be printed.
+fn printed() -> Option<u64> {
+    std::env::var("ROWS").ok()?.parse().ok()
+}
+
 /// How many of `runs` were found, and the median seconds of those (counting misses as never).
 #[derive(Debug)]
 struct Row {
@@ -47,12 +55,13 @@ struct Row {
 }
 
 fn row(name: &str, world: World, runs: u64, seconds: u64) -> Row {
-    let runs: Vec<Run> = (0..runs).map(|seed| run(world, 1_000 + seed, seconds, false)).collect();
+    let runs: Vec<Run> =
+        (0..runs * printed().unwrap_or(1)).map(|seed| run(world, 1_000 + seed, seconds, false)).collect();
     let mut times: Vec<u64> = runs.iter().filter_map(|r| r.regressed.as_ref().map(|(s, _)| *s)).collect();
     times.sort_unstable();
     let metrics = runs.iter().filter_map(|r| Some(r.regressed.as_ref()?.1.cause?.metric)).collect();
     let row = Row { found: times.len(), median_s: times.get(runs.len() / 2).copied(), metrics };
-    if std::env::var_os("ROWS").is_some() {
+    if printed().is_some() {
         let last = times.last().copied().unwrap_or(0);
         println!("{name}: {} of {}, median {:?} s, last {last} s", row.found, runs.len(), row.median_s);
         for (s, verdict) in runs.iter().filter_map(|r| r.regressed.as_ref()).take(1) {
@@ -83,5 +92,3 @@ const BURSTY: Noise = Noise::Bursty(0.03);
 fn demo(rps: f64, noise: Noise, change: Change) -> World {
     World { rps, onset: 50, ..World::new(0.5, noise, change).pods(3, 3) }
 }
-
-include!("rows.rs");
