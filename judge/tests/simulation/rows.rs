@@ -28,7 +28,9 @@ fn common_causes() {
 
 #[test]
 fn warm_up() {
-    for (name, share, noise) in [("iid 5%", 0.05, IID), ("iid 50%", 0.5, IID), ("bursty 5%", 0.05, BURSTY)] {
+    for (name, share, noise) in
+        [("iid 5%", 0.05, IID), ("iid 50%", 0.5, IID), ("bursty 5%", 0.05, BURSTY), ("bursty 50%", 0.5, BURSTY)]
+    {
         leaves_alone(&format!("warm-up {name}"), World::new(share, noise, Change::WarmUp(20.0)), 20, 400);
     }
 }
