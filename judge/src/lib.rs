@@ -13,8 +13,8 @@
 //! 7. `trial`: the decision, and `sentence`: how to say it.
 //!
 //! Comparing counts within each second cancels whatever slows both releases down. The probability of rolling back a
-//! release that is no worse is at most `Policy::false_rollback` for independent requests (and a tenth of it more for
-//! the fast lane); for pods that differ and have bad seconds that is a matter of simulation (`tests/simulation`).
+//! release that is no worse is at most `Policy::false_rollback` for independent requests, of which the fast lane has one
+//! part in eleven; for pods that differ and have bad seconds that is a matter of simulation (`tests/simulation`).
 
 mod dispersion;
 mod effect;

@@ -69,6 +69,11 @@ impl Policy {
         self.trial_s
     }
 
+    /// This policy with the false-rollback probability that leaves room for a second test with `share` of it.
+    pub(crate) fn with_room_for(self, share: f64) -> Self {
+        Policy { false_rollback: self.false_rollback / (1.0 + share), ..self }
+    }
+
     /// This policy as one of `n` that share the false-rollback probability (Bonferroni).
     #[must_use]
     pub fn one_of(self, n: usize) -> Self {

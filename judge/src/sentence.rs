@@ -73,7 +73,20 @@ fn slower(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
     Ok(())
 }
 
+/// Gathering, but the evidence is already above 20 to 1.
+fn suspected(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
+    write!(f, "gathering: {} of the candidate may be worse", finding.metric)?;
+    if let Some(ratio) = finding.recent_ratio.or(finding.ratio) {
+        write!(f, ": {ratio:.2}x")?;
+    }
+    write!(f, "; evidence {} of the {} it takes", odds(finding.log_evidence), odds(finding.log_threshold))
+}
+
 fn missing(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
+    let strongest = |x: &&Finding, y: &&Finding| x.log_evidence.total_cmp(&y.log_evidence);
+    if let Some(finding) = verdict.findings.iter().max_by(strongest).filter(|_| verdict.evidence_since.is_some()) {
+        return suspected(f, finding);
+    }
     match verdict.missing {
         Some(Missing::Candidate) => write!(f, "gathering: the candidate has no requests yet"),
         Some(Missing::Baseline(n)) => {
@@ -212,6 +225,8 @@ mod tests {
         insta::assert_snapshot!(gathering(Missing::WarmUp(17)), @"gathering: the candidate's pods are warming up, for 17 s so far");
         insta::assert_snapshot!(gathering(Missing::Comparison), @"gathering: no second with requests of both releases yet");
         insta::assert_snapshot!(gathering(Missing::Requests { requests: 38_200, seconds: 764 }), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one");
+        let leaning = Verdict { evidence_since: Some(7), ..gathering(Missing::Growth) };
+        insta::assert_snapshot!(leaning, @"gathering: p99 of the candidate may be worse: 1.33x; evidence 8,955 of the 3,984 it takes");
         insta::assert_snapshot!(gathering(Missing::Growth), @"gathering: this traffic cannot tell a healthy candidate from a regressed one");
     }
 

@@ -3,7 +3,7 @@
 mod decide;
 
 use crate::effect::Effect;
-use crate::fast_lane::{Errors, LANES, Latency};
+use crate::fast_lane::{self, Errors, LANES, Latency};
 use crate::metric::QUANTILES;
 use crate::policy::Policy;
 use crate::quantile_lane::QuantileLane;
@@ -44,6 +44,7 @@ impl Trial {
     /// A trial that begins at `first_second` (Unix time): earlier slices are ignored. Its limit counts from the
     /// candidate's first request.
     pub fn new(policy: Policy, first_second: u64) -> Self {
+        let policy = policy.with_room_for(fast_lane::SHARE);
         let blocks = policy.trial_s().div_ceil(BLOCK_S as u32);
         let lane = QuantileLane::new(&policy, blocks);
         let fast = Latency::new(policy.false_rollback(), policy.trial_s());
@@ -104,7 +105,7 @@ impl Trial {
         }
         for (lane, threshold) in self.fast.iter_mut().zip(self.thresholds.chosen()) {
             let Some(threshold) = threshold else { continue };
-            let beyond = at_least(threshold, crate::fast_lane::RATIO);
+            let beyond = at_least(threshold, fast_lane::RATIO);
             let split = Split {
                 n_a: baseline.n(),
                 n_b: candidate.n(),
