@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serin_proto::v1::{CompareResponse, ReleaseSummary, VerdictState};
+use serin_proto::v1::{CompareResponse, ReleaseSummary};
 use serin_sketch::Micros;
 
 const BOLD: &str = "1";
@@ -70,12 +70,7 @@ fn evidence(compared: &CompareResponse) -> String {
 fn says(compared: &CompareResponse) -> &str {
     match &compared.verdict {
         None => "nothing yet",
-        Some(verdict) if verdict.sentence.is_empty() => match verdict.state() {
-            VerdictState::Unspecified | VerdictState::Gathering => "gathering",
-            VerdictState::Healthy => "healthy",
-            VerdictState::Marginal => "marginal",
-            VerdictState::Regressed => "regressed",
-        },
+        Some(verdict) if verdict.condemned => "v2 is condemned",
         Some(verdict) => &verdict.sentence,
     }
 }

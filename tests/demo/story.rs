@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serin_proto::v1::{CompareResponse, Decision, VerdictState};
+use serin_proto::v1::{CompareResponse, Decision};
 use support::{artifacts, service::unix_us};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
@@ -76,9 +76,7 @@ async fn watch(scenario: Scenario, stage: &Stage) -> Result<(Timeline, &'static 
 
 /// Whether the judge has warmed up, or will not be waited for any longer.
 fn is_ready(compared: &CompareResponse, running: Duration) -> bool {
-    let warm = compared.verdict.as_ref().is_some_and(|verdict| {
-        verdict.state() != VerdictState::Unspecified && !verdict.sentence.to_lowercase().contains("warm")
-    });
+    let warm = compared.verdict.as_ref().is_some_and(|verdict| !verdict.warming_up && verdict.candidate_requests > 0);
     running > ONSET_BEFORE || (running > ONSET_AFTER && warm)
 }
 

@@ -1,6 +1,6 @@
 //! What the judge says of each route, as one verdict of the service.
 
-use serin_judge::State;
+use serin_judge::{Missing, State};
 use serin_proto::v1::{self, VerdictState};
 
 use crate::config::Service;
@@ -30,6 +30,7 @@ pub(super) fn combine(service: &Service, routes: &[OfRoute], unix_us: u64) -> v1
         name => format!("route {name}: {verdict}"),
     });
     let requests = |of: fn(&serin_judge::Verdict) -> u64| routes.iter().map(|(_, verdict)| of(verdict)).sum();
+    let warming = |(_, verdict): &OfRoute| matches!(verdict.missing, Some(Missing::WarmUp(_)));
     let since = routes.iter().filter_map(|(_, verdict)| verdict.evidence_since).min();
     v1::Verdict {
         state: state.into(),
@@ -37,6 +38,7 @@ pub(super) fn combine(service: &Service, routes: &[OfRoute], unix_us: u64) -> v1
         baseline_requests: requests(|verdict| verdict.baseline_requests),
         candidate_requests: requests(|verdict| verdict.candidate_requests),
         findings: routes.iter().flat_map(findings).collect(),
+        warming_up: routes.iter().any(warming),
         evidence_since_unix_us: since.map_or(0, |second| second.saturating_mul(1_000_000)),
         ..waiting(service, sentence, unix_us)
     }

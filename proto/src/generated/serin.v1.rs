@@ -621,6 +621,9 @@ pub struct Verdict {
     /// 1970; 0 when it is not.
     #[prost(fixed64, tag = "12")]
     pub evidence_since_unix_us: u64,
+    /// The candidate's pods are warming up: only errors and gross slowdowns are judged yet.
+    #[prost(bool, tag = "13")]
+    pub warming_up: bool,
 }
 /// What the evidence says of one metric on one route.
 #[derive(Clone, PartialEq, ::prost::Message)]
