@@ -1,9 +1,13 @@
 //! Keeps decisions and writes rollbacks (IO), one after the other, away from the engine's task: a disk may be
 //! slow.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use serin_proto::v1::Decision;
@@ -16,6 +20,9 @@ use crate::{
     history::History,
     shell::Handle,
 };
+
+/// How long a rollback may take to be written: a file system that hangs must not hold up other services for ever.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Something to be done.
 pub enum Order {
@@ -45,14 +52,19 @@ impl Actuator {
 
     /// Runs until the orders end.
     pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>, engine: Handle) {
+        // The last event that the log has of each decision.
+        let mut told: BTreeMap<u64, u64> = BTreeMap::new();
         while let Some(order) = orders.recv().await {
             match order {
-                Order::Persist(decision) => self.persist(decision).await,
+                Order::Persist(decision) => {
+                    let last = told.entry(decision.id).or_insert(0);
+                    *last = tell(&decision, *last);
+                    self.persist(decision).await;
+                }
                 Order::RollBack { decision, service } => {
                     let results = self.roll_back(service).await;
-                    if engine.event(Event::Written { decision, results }).await.is_err() {
-                        return;
-                    }
+                    // Without the engine nobody is left to tell; what else was decided is still done.
+                    let _ = engine.event(Event::Written { decision, results }).await;
                 }
             }
         }
@@ -60,11 +72,6 @@ impl Actuator {
 
     async fn persist(&self, decision: Box<Decision>) {
         let history = Arc::clone(&self.history);
-        if let Some(event) = decision.events.last() {
-            let stage = event.stage().as_str_name().trim_start_matches("DECISION_STAGE_").to_lowercase();
-            let (id, service, candidate) = (decision.id, &decision.service, &decision.candidate);
-            tracing::warn!(id, %service, %candidate, %stage, "{}", event.sentence);
-        }
         let id = decision.id;
         let put = tokio::task::spawn_blocking(move || history.put(&decision)).await;
         let kept = match put {
@@ -84,9 +91,23 @@ impl Actuator {
     async fn roll_back(&self, service: usize) -> Vec<Written> {
         let services = Arc::clone(&self.services);
         let write = move || services.get(service).map_or_else(Vec::new, write_all);
-        let written = tokio::task::spawn_blocking(write).await;
-        written.unwrap_or_else(|error| vec![Written::Failed(format!("writing the rollback failed: {error}"))])
+        let failed = |why: String| vec![Written::Failed(format!("writing the rollback failed: {why}"))];
+        match tokio::time::timeout(WRITE_WITHIN, tokio::task::spawn_blocking(write)).await {
+            Ok(Ok(written)) => written,
+            Ok(Err(error)) => failed(error.to_string()),
+            Err(_) => failed(format!("the file system did not answer within {} s", WRITE_WITHIN.as_secs())),
+        }
     }
+}
+
+/// Logs the events after a time; returns the time of the last one.
+fn tell(decision: &Decision, after: u64) -> u64 {
+    let Decision { id, service, candidate, .. } = decision;
+    for event in decision.events.iter().filter(|event| event.unix_us > after) {
+        let stage = event.stage().as_str_name().trim_start_matches("DECISION_STAGE_").to_lowercase();
+        tracing::warn!(id, %service, %candidate, %stage, "{}", event.sentence);
+    }
+    decision.events.last().map_or(after, |event| event.unix_us)
 }
 
 fn write_all(service: &Service) -> Vec<Written> {

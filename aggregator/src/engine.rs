@@ -4,6 +4,7 @@
 //! the data plane is watched until the decision is in effect. Nothing here reads a clock, a file or a socket.
 
 mod compare;
+mod condemned;
 mod confirm;
 mod decision;
 mod evidence;
@@ -30,6 +31,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Seconds judged one after the other when the clock jumps ahead (a suspended machine); what lies before is
 /// skipped.
 const CATCH_UP_S: u64 = 120;
+/// When the clock is set back by more than this many seconds, judging goes on from there.
+const CLOCK_BACK_S: u64 = 5;
 /// Decisions held in memory, newest last.
 const DECISIONS_MAX: usize = 1_000;
 
@@ -123,12 +126,15 @@ pub enum CloseReason {
     Full(#[from] ReportersFull),
 }
 
-/// Nothing to clear.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("release `{release}` of service `{service}` is not condemned")]
-pub struct NotCondemned {
-    service: String,
-    release: String,
+/// Why nothing was cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCleared {
+    /// There is no such condemnation.
+    #[error("it is not condemned: `serin decisions` lists what is")]
+    NotCondemned,
+    /// It would be written after it was cleared.
+    #[error("its rollback is being written: try again in a moment")]
+    Writing,
 }
 
 /// Counts of what came in, since the start.
@@ -216,15 +222,22 @@ impl Engine {
         }
     }
 
-    /// A person lifts a condemnation.
+    /// A person lifts a condemnation, also that of a release which the configuration does not name any more.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn clear(&mut self, service: &str, release: &str, now: UnixMicros) -> Result<Vec<Effect>, NotCondemned> {
-        let guard = self.guards.iter_mut().find(|guard| guard.guards(service, release));
-        let effects = guard.and_then(|guard| guard.clear(now));
-        let none = || NotCondemned { service: service.to_owned(), release: release.to_owned() };
-        effects.map(|effects| self.remember(effects)).ok_or_else(none)
+    /// When there is none, or its rollback is just being written.
+    pub fn clear(&mut self, service: &str, release: &str, now: UnixMicros) -> Result<Vec<Effect>, NotCleared> {
+        let effects = match self.guards.iter_mut().find(|guard| guard.guards(service, release)) {
+            Some(guard) => guard.clear(now)?,
+            None => {
+                let mut newest_first = self.decisions.values().rev();
+                let kept = newest_first.find(|kept| decision::condemns(kept, service, release));
+                let mut kept = kept.cloned().ok_or(NotCleared::NotCondemned)?;
+                decision::clear(&mut kept, now);
+                vec![Effect::Persist(kept)]
+            }
+        };
+        Ok(self.remember(effects))
     }
 
     /// Decisions of one service, or of all (an empty name), newest first.
@@ -269,21 +282,20 @@ impl Engine {
 
     fn tick(&mut self, now: UnixMicros) -> Vec<Effect> {
         let complete = now.minus(SETTLE + Duration::from_secs(1)).second();
+        if complete + CLOCK_BACK_S < self.judged {
+            self.judged = complete;
+            self.guards.iter_mut().for_each(|guard| guard.begin_anew("the clock was set back, judged anew", now));
+        }
         let mut effects = Vec::new();
         for second in self.judged.max(complete.saturating_sub(CATCH_UP_S)) + 1..=complete {
-            for guard in &mut self.guards {
+            for index in 0..self.guards.len() {
                 let id = self.decisions.last_key_value().map_or(1, |(last, _)| last + 1);
+                let Some(guard) = self.guards.get_mut(index) else { continue };
                 let more = guard.judge(second, &self.slices, id, now);
-                let fresh = more.iter().filter_map(|effect| match effect {
-                    Effect::Persist(decision) => Some((decision.id, decision.clone())),
-                    _ => None,
-                });
-                self.decisions.extend(fresh);
-                effects.extend(more);
+                effects.extend(self.remember(more));
             }
         }
         self.judged = self.judged.max(complete);
-        self.trim();
         effects
     }
 

@@ -9,7 +9,10 @@ use serin_proto::v1::{
 use tokio_stream::{Stream, StreamExt, wrappers::BroadcastStream};
 use tonic::{Request, Response, Status};
 
-use crate::shell::{Handle, Stopped};
+use crate::{
+    engine::NotCleared,
+    shell::{Handle, Stopped},
+};
 
 const DECISIONS_DEFAULT: usize = 100;
 
@@ -75,11 +78,15 @@ impl query_server::Query for Query {
 impl control_server::Control for Query {
     async fn clear(&self, request: Request<ClearRequest>) -> Result<Response<ClearResponse>, Status> {
         let ClearRequest { service, release } = request.into_inner();
+        let of = format!("release `{release}` of service `{service}`");
         let cleared = self.0.order(move |engine, now| match engine.clear(&service, &release, now) {
             Ok(effects) => (Ok(()), effects),
             Err(error) => (Err(error), Vec::new()),
         });
-        let cleared = cleared.await.map_err(unavailable)?;
-        cleared.map(|()| Response::new(ClearResponse {})).map_err(|error| Status::not_found(error.to_string()))
+        match cleared.await.map_err(unavailable)? {
+            Ok(()) => Ok(Response::new(ClearResponse {})),
+            Err(error @ NotCleared::NotCondemned) => Err(Status::not_found(format!("{of}: {error}"))),
+            Err(error @ NotCleared::Writing) => Err(Status::unavailable(format!("{of}: {error}"))),
+        }
     }
 }

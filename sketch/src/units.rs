@@ -19,6 +19,12 @@ impl Micros {
     }
 }
 
+impl From<Micros> for std::time::Duration {
+    fn from(micros: Micros) -> Self {
+        std::time::Duration::from_micros(micros.0)
+    }
+}
+
 impl fmt::Display for Micros {
     /// Three significant digits in the unit that fits: `870us`, `41.2ms`, `1.20s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,6 +37,10 @@ pub(super) fn files(target: &Target) -> Result<Vec<PathBuf>, ActuateError> {
 /// The text of a file.
 pub(super) fn read(file: &Path) -> Result<String, ActuateError> {
     let error = |source| ActuateError::Read { file: file.to_owned(), source };
+    // A pipe would be waited for.
+    if !fs::metadata(file).map_err(error)?.is_file() {
+        return Err(error(io::Error::other("it is not a regular file")));
+    }
     let opened = File::open(file).map_err(error)?;
     let bytes = opened.metadata().map_err(error)?.len();
     let mut text = String::new();

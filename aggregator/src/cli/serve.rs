@@ -44,7 +44,7 @@ pub(super) fn serve(file: &Path) -> anyhow::Result<ExitCode> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let stop = async move {
             tokio::select! {
@@ -52,7 +52,9 @@ pub(super) fn serve(file: &Path) -> anyhow::Result<ExitCode> {
                 _ = tokio::signal::ctrl_c() => {}
             }
         };
-        server::serve(config, stop).await?;
-        Ok(ExitCode::SUCCESS)
-    })
+        anyhow::Ok(server::serve(config, stop).await?)
+    });
+    // A write that hangs in the file system must not keep the process.
+    runtime.shutdown_background();
+    served.map(|()| ExitCode::SUCCESS)
 }

@@ -41,9 +41,10 @@ fn summary(service: &Service, release: &str, deltas: &[&Delta]) -> v1::ReleaseSu
     let mut pods = BTreeSet::new();
     for delta in deltas.iter().filter(|delta| delta.series.release == release) {
         let n = delta.requests();
-        summary.requests += n;
-        summary.errors += if report::is_error(delta.series.outcome) { n } else { 0 };
-        summary.aborted += if delta.series.outcome == Outcome::Aborted { n } else { 0 };
+        let add = |sum: &mut u64, counts: bool| *sum = sum.saturating_add(if counts { n } else { 0 });
+        add(&mut summary.requests, true);
+        add(&mut summary.errors, report::is_error(delta.series.outcome));
+        add(&mut summary.aborted, delta.series.outcome == Outcome::Aborted);
         if report::counts_for_latency(delta.series.outcome) {
             latency.merge(delta.timing(service.timing));
         }

@@ -1,6 +1,6 @@
 //! Did the rollback take effect? Asked of the data plane: the filters see the split that callers really get.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::time::UnixMicros;
 
@@ -10,7 +10,10 @@ const EXPECTED_MIN: f64 = 6.9;
 /// Share assumed when the split before the write is not known (1%): the longest silence is asked for.
 const SHARE_UNKNOWN: f64 = 0.01;
 
-/// Requests of one second that got their response.
+/// Seconds that the split is told of when the time allowed is over.
+const RECENT_S: usize = 10;
+
+/// Requests of one second, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Split {
     pub(super) candidate: u64,
@@ -19,12 +22,15 @@ pub(super) struct Split {
 
 impl Split {
     pub(super) fn share(self) -> Option<f64> {
-        let all = self.candidate + self.others;
+        let all = self.candidate.saturating_add(self.others);
         (all > 0).then(|| self.candidate as f64 / all as f64)
     }
 
     pub(super) fn plus(self, other: Split) -> Split {
-        Split { candidate: self.candidate + other.candidate, others: self.others + other.others }
+        Split {
+            candidate: self.candidate.saturating_add(other.candidate),
+            others: self.others.saturating_add(other.others),
+        }
     }
 }
 
@@ -38,8 +44,8 @@ pub(super) enum Seen {
         /// From the write until its last response, at the resolution of a second.
         after: Duration,
     },
-    /// The time allowed is over, and the candidate still gets this share. `None`: nobody got anything.
-    NotInEffect { share: Option<f64> },
+    /// The time allowed is over without a proof; this is how the last seconds were split.
+    NotInEffect { recent: Split },
 }
 
 /// Watches the split after a write.
@@ -50,7 +56,7 @@ pub(super) struct Confirm {
     share_before: f64,
     silent_from: Option<UnixMicros>,
     expected: f64,
-    recent: Split,
+    recent: VecDeque<Split>,
     overdue: bool,
 }
 
@@ -63,7 +69,7 @@ impl Confirm {
             share_before,
             silent_from: None,
             expected: 0.0,
-            recent: Split::default(),
+            recent: VecDeque::new(),
             overdue: false,
         }
     }
@@ -83,9 +89,8 @@ impl Confirm {
             let odds = self.share_before / (1.0 - self.share_before).max(0.01);
             self.expected += split.others as f64 * odds;
         }
-        if split.share().is_some() {
-            self.recent = split;
-        }
+        self.recent.push_back(split);
+        self.recent.drain(..self.recent.len().saturating_sub(RECENT_S));
         if let Some(from) = self.silent_from
             && self.expected >= EXPECTED_MIN
         {
@@ -93,7 +98,7 @@ impl Confirm {
         }
         if !self.overdue && end.since(self.written) >= self.within {
             self.overdue = true;
-            return Seen::NotInEffect { share: self.recent.share() };
+            return Seen::NotInEffect { recent: self.recent.iter().fold(Split::default(), |sum, s| sum.plus(*s)) };
         }
         Seen::Waiting
     }
@@ -141,7 +146,7 @@ mod tests {
         let mut c = confirm();
         let seen: Vec<_> = (101..108).map(|second| c.observe(second, split(25, 75))).collect();
         assert_eq!(seen.iter().filter(|s| **s != Seen::Waiting).count(), 1);
-        assert_eq!(seen[4], Seen::NotInEffect { share: Some(0.25) });
+        assert_eq!(seen[4], Seen::NotInEffect { recent: split(5 * 25, 5 * 75) });
         assert!(matches!(c.observe(108, split(0, 100)), Seen::Zero { .. }));
     }
 
@@ -149,6 +154,6 @@ mod tests {
     fn no_requests_at_all_prove_nothing() {
         let mut c = confirm();
         let seen: Vec<_> = (101..106).map(|second| c.observe(second, split(0, 0))).collect();
-        assert_eq!(seen.last(), Some(&Seen::NotInEffect { share: None }));
+        assert_eq!(seen.last(), Some(&Seen::NotInEffect { recent: Split::default() }));
     }
 }

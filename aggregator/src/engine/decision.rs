@@ -4,7 +4,7 @@ use serin_proto::v1::{self, DecisionStage};
 
 use crate::time::UnixMicros;
 
-/// Events kept with one decision; when a fight with another writer would exceed it, the later ones are left out.
+/// Events kept with one decision; when a fight with another writer would exceed it, the oldest of what repeats goes.
 const EVENTS_MAX: usize = 200;
 
 /// What became of one target.
@@ -21,7 +21,8 @@ pub enum Written {
 impl Written {
     pub(super) fn stage(&self) -> (DecisionStage, &str) {
         match self {
-            Written::Done(sentence) | Written::DryRun(sentence) => (DecisionStage::Written, sentence),
+            Written::Done(sentence) => (DecisionStage::Written, sentence),
+            Written::DryRun(sentence) => (DecisionStage::NotWritten, sentence),
             Written::Failed(sentence) => (DecisionStage::Failed, sentence),
         }
     }
@@ -43,12 +44,23 @@ pub(super) fn decide(id: u64, verdict: v1::Verdict, now: UnixMicros) -> v1::Deci
     decision
 }
 
-/// Adds an event, unless it says what the last one of its stage said.
+/// Adds an event, unless it says what the last one said.
 pub(super) fn record(decision: &mut v1::Decision, stage: DecisionStage, sentence: &str, now: UnixMicros) {
-    let repeated = decision.events.iter().rfind(|e| e.stage() == stage).is_some_and(|e| e.sentence == sentence);
-    if !repeated && decision.events.len() < EVENTS_MAX {
-        decision.events.push(v1::DecisionEvent { unix_us: now.0, stage: stage.into(), sentence: sentence.to_owned() });
+    if decision.events.last().is_some_and(|last| last.stage() == stage && last.sentence == sentence) {
+        return;
     }
+    if decision.events.len() >= EVENTS_MAX {
+        let repeats = [DecisionStage::Written, DecisionStage::Failed, DecisionStage::NotInEffect];
+        let oldest = decision.events.iter().position(|event| repeats.contains(&event.stage()));
+        oldest.map(|at| decision.events.remove(at));
+    }
+    decision.events.push(v1::DecisionEvent { unix_us: now.0, stage: stage.into(), sentence: sentence.to_owned() });
+}
+
+/// A person lifts it.
+pub(super) fn clear(decision: &mut v1::Decision, now: UnixMicros) {
+    let sentence = format!("{} may take traffic again", decision.candidate);
+    record(decision, DecisionStage::Cleared, &sentence, now);
 }
 
 /// Whether it still holds: no person has cleared it.
@@ -59,4 +71,21 @@ pub(super) fn condemns(decision: &v1::Decision, service: &str, release: &str) ->
 /// Whether it came this far.
 pub(super) fn has(decision: &v1::Decision, stage: DecisionStage) -> bool {
     decision.events.iter().any(|event| event.stage() == stage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_fight_does_not_push_out_what_a_person_said() {
+        let mut decision = v1::Decision::default();
+        record(&mut decision, DecisionStage::Decided, "worse", UnixMicros(0));
+        for n in 0..1_000 {
+            record(&mut decision, DecisionStage::NotInEffect, &format!("still {n}"), UnixMicros(n));
+        }
+        record(&mut decision, DecisionStage::Cleared, "may take traffic again", UnixMicros(1_000));
+        assert_eq!(decision.events.len(), EVENTS_MAX);
+        assert!(has(&decision, DecisionStage::Decided) && has(&decision, DecisionStage::Cleared));
+    }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serin_judge::{Arm, PodId, PodSlice, Slice};
 use serin_proto::v1::Outcome;
-use serin_sketch::Counts;
+use serin_sketch::{Bucket, Counts};
 
 use super::confirm::Split;
 use crate::{
     config::Service,
     report::{self, Delta},
+    time::UnixMicros,
 };
 
 /// Pods told apart in one trial; those beyond it share one id, which only makes the judge more careful.
@@ -56,9 +57,9 @@ pub(super) fn slice(service: &Service, route: Option<&str>, second: u64, deltas:
         let pod = pods.id(&delta.series.release, &delta.series.pod);
         let slice =
             by_pod.entry(pod).or_insert_with(|| PodSlice { arm, pod, latency: Counts::new(), requests: 0, errors: 0 });
-        slice.requests += delta.requests();
+        slice.requests = slice.requests.saturating_add(delta.requests());
         if report::is_error(delta.series.outcome) {
-            slice.errors += delta.requests();
+            slice.errors = slice.errors.saturating_add(delta.requests());
         }
         if report::counts_for_latency(delta.series.outcome) {
             slice.latency.merge(delta.timing(service.timing));
@@ -67,13 +68,20 @@ pub(super) fn slice(service: &Service, route: Option<&str>, second: u64, deltas:
     Slice { second, pods: by_pod.into_values().collect(), pods_known }
 }
 
-/// The split of one second as callers got it: only what was answered, because what ended otherwise (a request
-/// that hung until its timeout) may have been sent long ago.
-pub(super) fn split(service: &Service, deltas: &[Delta]) -> Split {
-    let answered = |delta: &&Delta| is_of(service, delta) && report::was_answered(delta.series.outcome);
-    deltas.iter().filter(answered).fold(Split::default(), |split, delta| {
+/// The split of one second among the requests that may have begun after `since`. One that was not answered (it hung
+/// until its timeout, say) can have been sent long before it ended, and is left out when it surely was; the others
+/// count, so that a candidate that only refuses connections is still seen to be sent some.
+pub(super) fn split(service: &Service, second: u64, deltas: &[Delta], since: UnixMicros) -> Split {
+    let end = UnixMicros::from_second(second + 1);
+    let may_be_later = |bucket: Bucket| end.minus(bucket.lower().into()) >= since;
+    let of_service = deltas.iter().filter(|delta| is_of(service, delta));
+    of_service.fold(Split::default(), |split, delta| {
+        let n = if report::was_answered(delta.series.outcome) {
+            delta.requests()
+        } else {
+            delta.total.iter().filter(|(bucket, _)| may_be_later(*bucket)).map(|(_, n)| n).sum()
+        };
         let to_candidate = delta.series.release == service.candidate;
-        let n = delta.requests();
         split.plus(if to_candidate { Split { candidate: n, others: 0 } } else { Split { candidate: 0, others: n } })
     })
 }

@@ -36,6 +36,10 @@ fn config(dry_run: bool) -> Config {
 }
 
 fn delta(release: &str, outcome: Outcome, requests: u64) -> Delta {
+    lasting(40_000, release, outcome, requests)
+}
+
+fn lasting(us: u64, release: &str, outcome: Outcome, requests: u64) -> Delta {
     let series = SeriesKey {
         service: "shop".into(),
         route: "all".into(),
@@ -45,7 +49,7 @@ fn delta(release: &str, outcome: Outcome, requests: u64) -> Delta {
         vantage: Vantage::Gateway,
     };
     let mut total = Counts::new();
-    total.add(serin_sketch::Bucket::of(Micros(40_000)), requests);
+    total.add(serin_sketch::Bucket::of(Micros(us)), requests);
     Delta { series: Arc::new(series), upstream: Counts::new(), total }
 }
 
@@ -167,8 +171,56 @@ fn a_rollback_without_effect_is_said_and_written_again() {
 #[test]
 fn stragglers_that_time_out_do_not_spoil_the_confirmation() {
     let (mut world, _) = condemned(&config(false));
-    let stragglers = [rolled_back(), vec![delta("v2", Outcome::Timeout, 5)]].concat();
+    let stragglers = [rolled_back(), vec![lasting(30_000_000, "v2", Outcome::Timeout, 5)]].concat();
     assert!(world.until(5, &stragglers, stage(DecisionStage::Confirmed)).is_some());
+}
+
+#[test]
+fn a_candidate_that_refuses_connections_is_seen_to_be_sent_requests() {
+    let refusing = vec![delta("v1", Outcome::Success, 50), delta("v2", Outcome::Reset, 50)];
+    let (mut world, _) = World::new(&config(false), vec![]);
+    let id = world.until(60, &refusing, roll_back).unwrap();
+    world.step(written(id));
+    let sentence = world.until(15, &refusing, stage(DecisionStage::NotInEffect)).unwrap();
+    assert!(sentence.contains("v2 still gets 50.0% of the requests"), "{sentence}");
+    assert!(world.until(5, &rolled_back(), stage(DecisionStage::Confirmed)).is_some());
+}
+
+#[test]
+fn a_rollback_that_could_not_be_written_is_tried_again() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    let decision = world.until(60, &failing(), roll_back).unwrap();
+    let failed = vec![Written::Failed("cannot write rds.yaml".into())];
+    world.step(Event::Written { decision, results: failed });
+    assert_eq!(world.until(25, &failing(), roll_back), None, "not at once");
+    assert_eq!(world.until(10, &failing(), roll_back), Some(decision));
+    let said: Vec<_> = world.engine.decisions("", 1)[0].events.iter().map(|event| event.sentence.clone()).collect();
+    assert_eq!(
+        said[1..],
+        ["cannot write rds.yaml", "v2 is condemned and gets 50.0% of the requests: writing the rollback again"]
+    );
+}
+
+#[test]
+fn a_candidate_that_comes_back_with_little_is_rolled_back_again() {
+    let (mut world, _) = condemned(&config(false));
+    world.until(5, &rolled_back(), stage(DecisionStage::Confirmed)).unwrap();
+    (0..30).for_each(|_| drop(world.second(rolled_back())));
+    let trickle = [rolled_back(), vec![delta("v2", Outcome::Success, 1)]].concat();
+    let again = (0..40).find_map(|n| {
+        let deltas = if n % 10 == 0 { trickle.clone() } else { rolled_back() };
+        world.second(deltas).iter().find_map(roll_back)
+    });
+    assert!(again.is_some(), "one request in 10 s is enough");
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_stop_the_judging() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    world.second += 3_600;
+    world.second(healthy());
+    world.second -= 3_600;
+    assert!(world.until(60, &failing(), roll_back).is_some());
 }
 
 #[test]
@@ -205,11 +257,27 @@ fn a_person_clears_a_condemnation() {
 }
 
 #[test]
+fn a_condemnation_outlives_the_configuration_and_can_be_cleared() {
+    let (world, _) = condemned(&config(false));
+    let mut moved_on = config(false);
+    moved_on.services[0].candidate = "v3".into();
+    let (mut world, _) = World::new(&moved_on, world.engine.decisions("", 9));
+    let now = world.now();
+    assert!(world.engine.clear("shop", "v2", now).is_ok());
+    assert_eq!(world.engine.clear("shop", "v2", now), Err(NotCleared::NotCondemned));
+}
+
+#[test]
 fn a_dry_run_writes_once_and_enforces_nothing() {
     let (mut world, _) = World::new(&config(true), vec![]);
     let id = world.until(60, &failing(), roll_back).unwrap();
     world.step(Event::Written { decision: id, results: vec![Written::DryRun("dry run: v2 50 -> 0".into())] });
     assert_eq!(world.until(60, &failing(), roll_back), None);
+    let kept = world.engine.decisions("", 9);
+    let (_, first) = World::new(&config(true), kept.clone());
+    assert_eq!(first, [], "nor after a restart");
+    let (_, first) = World::new(&config(false), kept);
+    assert_eq!(first, [Effect::RollBack { decision: id, service: 0 }], "until it is meant");
 }
 
 #[test]

@@ -762,7 +762,7 @@ pub enum DecisionStage {
     Unspecified = 0,
     /// The verdict fell.
     Decided = 1,
-    /// A target was written (or would have been, in a dry run).
+    /// A target was written.
     Written = 2,
     /// A target could not be written.
     Failed = 3,
@@ -772,6 +772,8 @@ pub enum DecisionStage {
     NotInEffect = 5,
     /// A person cleared the condemnation.
     Cleared = 6,
+    /// Nothing was written, on purpose: a dry run, or no target is configured.
+    NotWritten = 7,
 }
 impl DecisionStage {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -787,6 +789,7 @@ impl DecisionStage {
             Self::Confirmed => "DECISION_STAGE_CONFIRMED",
             Self::NotInEffect => "DECISION_STAGE_NOT_IN_EFFECT",
             Self::Cleared => "DECISION_STAGE_CLEARED",
+            Self::NotWritten => "DECISION_STAGE_NOT_WRITTEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -799,6 +802,7 @@ impl DecisionStage {
             "DECISION_STAGE_CONFIRMED" => Some(Self::Confirmed),
             "DECISION_STAGE_NOT_IN_EFFECT" => Some(Self::NotInEffect),
             "DECISION_STAGE_CLEARED" => Some(Self::Cleared),
+            "DECISION_STAGE_NOT_WRITTEN" => Some(Self::NotWritten),
             _ => None,
         }
     }
@@ -1359,7 +1363,7 @@ pub mod control_client {
             self
         }
         /// Lifts the condemnation of a release, so that it may take traffic and be judged anew. NOT_FOUND when it is
-        /// not condemned. It does not change any weight.
+        /// not condemned, UNAVAILABLE while its rollback is being written. It does not change any weight.
         pub async fn clear(
             &mut self,
             request: impl tonic::IntoRequest<super::ClearRequest>,
@@ -1395,7 +1399,7 @@ pub mod control_server {
     #[async_trait]
     pub trait Control: std::marker::Send + std::marker::Sync + 'static {
         /// Lifts the condemnation of a release, so that it may take traffic and be judged anew. NOT_FOUND when it is
-        /// not condemned. It does not change any weight.
+        /// not condemned, UNAVAILABLE while its rollback is being written. It does not change any weight.
         async fn clear(
             &self,
             request: tonic::Request<super::ClearRequest>,

@@ -1,0 +1,182 @@
+//! A condemned candidate: its rollback is written, confirmed from the data plane, and written again when it comes
+//! back.
+
+use std::{collections::VecDeque, time::Duration};
+
+use serin_proto::v1::{self, DecisionStage};
+
+use super::{
+    Effect, Written,
+    confirm::{Confirm, Seen, Split},
+    decision, evidence,
+};
+use crate::{config::Service, report::Delta, time::UnixMicros};
+
+/// A condemned candidate that is served in this many of the last 64 seconds is rolled back again.
+const BACK_S: u32 = 3;
+/// At most this often, so that a fight with another writer does not become a storm.
+const WRITE_AGAIN: Duration = Duration::from_secs(30);
+/// How many past seconds the split before a write is taken from.
+const SPLIT_S: usize = 10;
+
+/// The last seconds' splits.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recent(VecDeque<Split>);
+
+impl Recent {
+    pub(super) fn push(&mut self, split: Split) {
+        self.0.push_back(split);
+        self.0.drain(..self.0.len().saturating_sub(SPLIT_S));
+    }
+
+    fn sum(&self) -> Split {
+        self.0.iter().fold(Split::default(), |sum, split| sum.plus(*split))
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// [`Effect::RollBack`] is on its way.
+    Writing,
+    /// Is it in effect?
+    Confirming(Confirm),
+    /// It is, or nothing was written: does the candidate come back?
+    Standing,
+}
+
+/// The condemnation of one service's candidate.
+#[derive(Debug)]
+pub(super) struct Condemned {
+    decision: v1::Decision,
+    phase: Phase,
+    last_write: UnixMicros,
+    recent: Recent,
+    /// One bit a second, the lowest is the last: was the candidate served?
+    served: u64,
+}
+
+impl Condemned {
+    /// A fresh decision, and what is to be done about it.
+    pub(super) fn new(decision: v1::Decision, service: usize, recent: Recent, now: UnixMicros) -> (Self, Vec<Effect>) {
+        let effects = vec![Effect::Persist(decision.clone()), Effect::RollBack { decision: decision.id, service }];
+        (Condemned { decision, phase: Phase::Writing, last_write: now, recent, served: 0 }, effects)
+    }
+
+    /// Goes on where an earlier run left off.
+    pub(super) fn resume(service: &Service, decision: v1::Decision, now: UnixMicros) -> Self {
+        let has = |stage| decision::has(&decision, stage);
+        let phase = match (writes(service), has(DecisionStage::Written), has(DecisionStage::Confirmed)) {
+            (true, false, _) => Phase::Writing,
+            (true, true, false) => Phase::Confirming(confirm(service, Split::default(), now)),
+            (true, true, true) => Phase::Standing,
+            (false, _, _) if has(DecisionStage::NotWritten) || has(DecisionStage::Written) => Phase::Standing,
+            (false, _, _) => Phase::Writing,
+        };
+        Condemned { decision, phase, last_write: UnixMicros(0), recent: Recent::default(), served: 0 }
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        matches!(self.phase, Phase::Writing)
+    }
+
+    pub(super) fn decision(&self) -> &v1::Decision {
+        &self.decision
+    }
+
+    /// A person has lifted it.
+    pub(super) fn into_cleared(mut self, now: UnixMicros) -> v1::Decision {
+        decision::clear(&mut self.decision, now);
+        self.decision
+    }
+
+    /// The targets were written, or not.
+    pub(super) fn written(&mut self, service: &Service, results: &[Written], now: UnixMicros) -> Vec<Effect> {
+        for result in results {
+            let (stage, sentence) = result.stage();
+            decision::record(&mut self.decision, stage, sentence, now);
+        }
+        if results.is_empty() {
+            let sentence = "no rollback target is configured: nothing was written";
+            decision::record(&mut self.decision, DecisionStage::NotWritten, sentence, now);
+        }
+        (self.last_write, self.served) = (now, 0);
+        // What could not be written is tried again as long as the candidate is served.
+        let done = results.iter().any(|result| matches!(result, Written::Done(_)));
+        self.phase = if done { Phase::Confirming(confirm(service, self.recent.sum(), now)) } else { Phase::Standing };
+        vec![Effect::Persist(self.decision.clone())]
+    }
+
+    /// Takes one complete second.
+    pub(super) fn watch(
+        &mut self,
+        index: usize,
+        service: &Service,
+        second: u64,
+        deltas: &[Delta],
+        now: UnixMicros,
+    ) -> Vec<Effect> {
+        let split = evidence::split(service, second, deltas, self.last_write);
+        self.recent.push(split);
+        self.served = self.served << 1 | u64::from(split.candidate > 0);
+        let told = match &mut self.phase {
+            Phase::Writing => return Vec::new(),
+            Phase::Standing => None,
+            Phase::Confirming(confirm) => match confirm.observe(second, split) {
+                Seen::Waiting if confirm.overdue() => None,
+                Seen::Waiting => return Vec::new(),
+                Seen::Zero { after } => {
+                    (self.phase, self.served) = (Phase::Standing, 0);
+                    let sentence = format!("candidate share 0.0% after {:.1} s", after.as_secs_f64());
+                    Some((DecisionStage::Confirmed, sentence))
+                }
+                Seen::NotInEffect { recent } => Some((DecisionStage::NotInEffect, not_in_effect(service, recent))),
+            },
+        };
+        if let Some((stage, sentence)) = told {
+            decision::record(&mut self.decision, stage, &sentence, now);
+            return vec![Effect::Persist(self.decision.clone())];
+        }
+        self.enforce(index, service, now)
+    }
+
+    fn enforce(&mut self, index: usize, service: &Service, now: UnixMicros) -> Vec<Effect> {
+        let is_back = self.served.count_ones() >= BACK_S && now.since(self.last_write) >= WRITE_AGAIN;
+        if !is_back || !writes(service) {
+            return Vec::new();
+        }
+        self.phase = Phase::Writing;
+        self.last_write = now;
+        let share = self.recent.sum().share().unwrap_or_default() * 100.0;
+        let sentence = format!(
+            "{} is condemned and gets {share:.1}% of the requests: writing the rollback again",
+            service.candidate
+        );
+        decision::record(&mut self.decision, DecisionStage::NotInEffect, &sentence, now);
+        let again = Effect::RollBack { decision: self.decision.id, service: index };
+        vec![Effect::Persist(self.decision.clone()), again]
+    }
+}
+
+fn writes(service: &Service) -> bool {
+    !service.rollback.dry_run && !service.rollback.targets.is_empty()
+}
+
+fn confirm(service: &Service, before: Split, now: UnixMicros) -> Confirm {
+    Confirm::new(now, service.rollback.confirm_within, before)
+}
+
+fn not_in_effect(service: &Service, recent: Split) -> String {
+    let (within, candidate) = (service.rollback.confirm_within.as_secs(), &service.candidate);
+    match (recent.candidate, recent.others) {
+        (0, 0) => format!("not known whether the rollback took effect: no requests {within} s after it was written"),
+        (0, others) => format!(
+            "not known yet whether the rollback took effect: {candidate} got none of the last {others} requests, too few \
+             to be sure"
+        ),
+        _ => format!(
+            "the rollback did not take effect: {within} s after it was written {candidate} still gets {:.1}% of the \
+             requests; check that the proxies read what was written, and whether a route was left alone",
+            recent.share().unwrap_or_default() * 100.0
+        ),
+    }
+}
