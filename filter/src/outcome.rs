@@ -98,9 +98,25 @@ fn of_grpc(status: Option<u64>) -> Outcome {
     }
 }
 
+/// Whether a request's content type is gRPC's. gRPC-Web's begins alike, but its status is in the body, and what Envoy
+/// calls its gRPC status is made up from the HTTP status.
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+' | b';' | b' ', ..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn grpc_web_is_not_grpc() {
+        for content_type in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
+            assert!(is_grpc(content_type.as_bytes()), "{content_type}");
+        }
+        for content_type in ["application/grpc-web", "application/grpc-web-text+proto", "application/json", ""] {
+            assert!(!is_grpc(content_type.as_bytes()), "{content_type}");
+        }
+    }
 
     fn check(name: &str, code: Option<u64>, flags: u64, kind: Kind, want: Outcome) {
         assert_eq!(outcome(&Ending { code, flags, kind }), want, "{name}");

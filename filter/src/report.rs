@@ -8,11 +8,13 @@ use serin_proto::{
     v1::{ReportRequest, ReportResponse, Reporter, SeriesDelta},
 };
 
-use crate::{labels, outbox::Numbered, sealed::Interval};
+use crate::{labels, outbox::Numbered, recorder::SERIES_MAX, sealed::Interval};
 
-/// Series defined in one stream, at most, so that their keys take at most 4,096 x 1,033 B = 4 MB, and commonly
+/// Series defined in one stream, at most: the aggregator takes no more, and their keys take at most 4,096 x 1,033 B = 4 MB, and commonly
 /// 330 kB. Where more come up (pods that come and go), a new stream starts afresh.
 const DEFINED_MAX: usize = 4_096;
+/// Series in one report, at most: those with labels, and an overflow series for each outcome.
+const REPORT_SERIES_MAX: usize = SERIES_MAX + 7;
 
 /// Encodes the messages of one stream.
 #[derive(Debug)]
@@ -27,9 +29,9 @@ impl Encoder {
         Encoder { reporter: Some(reporter), defined: BTreeMap::new() }
     }
 
-    /// Whether the stream should be replaced by a new one.
+    /// Whether another report might define more series than a stream may: then a new stream is needed.
     pub fn is_worn(&self) -> bool {
-        self.defined.len() > DEFINED_MAX
+        self.defined.len() + REPORT_SERIES_MAX > DEFINED_MAX
     }
 
     /// A report, with the definitions of the series that this stream has not seen.

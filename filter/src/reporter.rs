@@ -113,8 +113,8 @@ impl Reporter {
         self.failures = self.failures.saturating_add(1);
         let backoff_ms = BACKOFF_MS << (self.failures - 1).min(BACKOFF_DOUBLINGS);
         let ticks = backoff_ms.div_ceil(self.interval_ms);
-        // The workers of an Envoy lose their streams together: up to half as much again spreads them out.
-        let jitter = self.identity.boot_nonce.rotate_right(self.failures) % (ticks / 2 + 1);
+        // The workers of an Envoy lose their streams together: up to half as much again, and a tick, spreads them out.
+        let jitter = self.identity.boot_nonce.rotate_right(self.failures) % (ticks / 2 + 2);
         self.wait_ticks = ticks - 1 + jitter;
     }
 
@@ -124,6 +124,11 @@ impl Reporter {
         let interval_us = self.interval_ms * 1_000;
         let left_ms = (interval_us - now_us % interval_us).div_ceil(1_000);
         if left_ms < EARLY_MS { left_ms + self.interval_ms } else { left_ms }
+    }
+
+    /// Envoy wants the context gone: no more waiting between attempts.
+    pub fn hurry(&mut self) {
+        self.wait_ticks = 0;
     }
 
     /// Whether everything that was counted and sealed is acknowledged.
@@ -162,7 +167,8 @@ impl Reporter {
     fn send(&mut self, actions: &mut Vec<Action>) -> bool {
         let before = actions.len();
         if let Some(encoder) = &mut self.stream {
-            while let Some(report) = self.outbox.next_to_send() {
+            while !encoder.is_worn() {
+                let Some(report) = self.outbox.next_to_send() else { break };
                 actions.push(Action::Send(encoder.report(report)));
             }
         }

@@ -22,8 +22,6 @@ use crate::{
 
 const SERVICE: &str = "serin.v1.Ingest";
 const METHOD: &str = "Report";
-/// How many ticks a context that Envoy wants to delete goes on delivering.
-const DRAIN_TICKS: u32 = 10;
 
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|context_id| Box::new(Root::new(context_id)));
@@ -51,14 +49,15 @@ struct Root {
     worker: Option<Rc<RefCell<Worker>>>,
     cluster: String,
     stream: Option<u32>,
-    /// Ticks that are left since `on_done` returned false.
-    draining: Option<u32>,
+    /// Envoy wants this context gone; it stays until everything is delivered, however long the aggregator is away. What
+    /// it holds is bounded, and nothing is added to it any more.
+    draining: bool,
     was_refused: bool,
 }
 
 impl Root {
     fn new(context_id: u32) -> Self {
-        Root { context_id, worker: None, cluster: String::new(), stream: None, draining: None, was_refused: false }
+        Root { context_id, worker: None, cluster: String::new(), stream: None, draining: false, was_refused: false }
     }
 
     fn start(&mut self, config: Config) {
@@ -115,8 +114,9 @@ impl Root {
 
     fn open_failed(&mut self) {
         if !std::mem::replace(&mut self.was_refused, true) {
-            let remedy = "define it in Envoy; requests are counted and will be delivered then";
-            host::log(LogLevel::Error, &format!("serin: cluster: Envoy knows no cluster {:?}: {remedy}", self.cluster));
+            let remedy = "define it in Envoy, or see why no host of it is up; requests are counted and delivered then";
+            let what = "Envoy opens no stream to the cluster";
+            host::log(LogLevel::Error, &format!("serin: cluster: {what} {:?}: {remedy}", self.cluster));
         }
         self.with(Reporter::closed);
     }
@@ -125,6 +125,7 @@ impl Root {
 impl Context for Root {
     fn on_grpc_stream_message(&mut self, token: u32, size: usize) {
         if self.stream == Some(token) {
+            self.was_refused = false;
             let actions = self.with(|reporter| reporter.message(&host::grpc_message(size)));
             self.act(actions.unwrap_or_default());
         }
@@ -140,11 +141,13 @@ impl Context for Root {
 
     fn on_done(&mut self) -> bool {
         let now_us = host::now_us();
-        let actions = self.with(|reporter| reporter.tick(now_us));
+        let actions = self.with(|reporter| {
+            reporter.hurry();
+            reporter.tick(now_us)
+        });
         self.act(actions.unwrap_or_default());
-        let delivered = self.with(|reporter| reporter.is_delivered()).unwrap_or(true);
-        self.draining = (!delivered).then_some(DRAIN_TICKS);
-        delivered
+        self.draining = !self.with(|reporter| reporter.is_delivered()).unwrap_or(true);
+        !self.draining
     }
 }
 
@@ -173,12 +176,9 @@ impl RootContext for Root {
         if let Some(ms) = self.with(|reporter| reporter.next_tick_ms(now_us)) {
             host::tick_in(ms);
         }
-        if let Some(left) = self.draining {
-            let delivered = self.with(|reporter| reporter.is_delivered()).unwrap_or(true);
-            self.draining = left.checked_sub(1).filter(|_| !delivered);
-            if self.draining.is_none() {
-                host::done();
-            }
+        if self.draining && self.with(|reporter| reporter.is_delivered()).unwrap_or(true) {
+            self.draining = false;
+            host::done();
         }
     }
 

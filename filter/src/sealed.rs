@@ -136,20 +136,34 @@ impl Sealed {
         }
     }
 
+    /// In one pass over the series, sorted by their requests: this runs on the worker's event loop.
     fn fold(&mut self, series_max: usize, cells_max: usize) {
-        let is_overflow = |s: &SeriesCounts| *s.key == *overflow_key(outcome_of(&s.key));
-        let mut named = self.series.iter().filter(|s| !is_overflow(s)).count();
         let mut cells: usize = self.series.iter().map(SeriesCounts::cells).sum();
-        while named > series_max || (cells > cells_max && named > 0) {
-            let candidates = self.series.iter().enumerate().filter(|(_, s)| !is_overflow(s));
-            let Some((at, _)) = candidates.min_by_key(|(_, s)| s.total.total()) else { return };
-            let mut smallest = self.series.remove(at);
-            self.overflow = self.overflow.saturating_add(smallest.total.total());
-            smallest.key = overflow_key(outcome_of(&smallest.key)).into();
-            self.add(smallest);
-            named -= 1;
-            cells = self.series.iter().map(SeriesCounts::cells).sum();
+        if self.series.len() <= series_max && cells <= cells_max {
+            return;
         }
+        let overflow_keys: Vec<Rc<[u8]>> = (0..=OUTCOMES as u8).map(|outcome| overflow_key(outcome).into()).collect();
+        let (mut overflow, mut named): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.series).into_iter().partition(|s| overflow_keys.contains(&s.key));
+        // The largest first, so that the smallest are taken off the end; among equals the first key goes first.
+        named.reverse();
+        named.sort_by_key(|s| std::cmp::Reverse(s.total.total()));
+        while named.len() > series_max || cells > cells_max {
+            let Some(smallest) = named.pop() else { break };
+            self.overflow = self.overflow.saturating_add(smallest.total.total());
+            let key: Rc<[u8]> = overflow_key(outcome_of(&smallest.key)).into();
+            let at = overflow.iter().position(|s: &SeriesCounts| s.key == key).unwrap_or_else(|| {
+                overflow.push(SeriesCounts::new(key));
+                overflow.len() - 1
+            });
+            let Some(of_outcome) = overflow.get_mut(at) else { break };
+            cells -= smallest.cells() + of_outcome.cells();
+            of_outcome.merge(&smallest);
+            cells += of_outcome.cells();
+        }
+        self.series = named;
+        self.series.append(&mut overflow);
+        self.series.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     host,
     labels::{Attributes, Needs, Sources},
     measure::{Stamps, Timings, of_access_log, of_stamps},
-    outcome::{Ending, Kind, kind_matters, outcome},
+    outcome::{Ending, Kind, is_grpc, kind_matters, outcome},
     reporter::Reporter,
 };
 
@@ -97,9 +97,7 @@ fn read_outcome() -> Outcome {
 /// `response.grpc_status` is there for plain HTTP too, so the request has to say what it is.
 fn read_kind() -> Kind {
     match host::request_header("content-type") {
-        Some(content) if content.starts_with(b"application/grpc") => {
-            Kind::Grpc(host::number(&["response", "grpc_status"]))
-        }
+        Some(content) if is_grpc(&content) => Kind::Grpc(host::number(&["response", "grpc_status"])),
         Some(_) => Kind::Plain,
         // A CONNECT request has no content type.
         None if host::request_header(":method").is_some_and(|method| method == b"CONNECT") => Kind::Connect,

@@ -88,10 +88,10 @@ fn closed_streams_are_opened_again_on_ticks_after_a_back_off() {
         waits.push(ticks);
         reporter.closed();
     }
-    // 1, 2, 4, 8, 8 s after a failure, and up to half as much again.
+    // 1, 2, 4, 8, 8 s after a failure, up to half as much again, and a tick.
     assert_eq!(waits[0], 1);
     for (wait, least) in waits[1..].iter().zip([1, 2, 4, 8, 8]) {
-        assert!((least..=least + least / 2).contains(wait), "{waits:?}");
+        assert!((least..=least + least / 2 + 1).contains(wait), "{waits:?}");
     }
 }
 
@@ -117,7 +117,8 @@ fn a_stream_with_too_many_series_is_replaced() {
         }
         let actions = reporter.tick(second * SECOND);
         cancelled += actions.iter().filter(|a| **a == Action::Cancel).count();
-        assert_eq!(actions.contains(&Action::Cancel), second == 10);
+        // 8 reports of 500 are 4,000 series: another one could exceed the 4,096 that a stream may define.
+        assert_eq!(actions.contains(&Action::Cancel), second == 9);
         assert_eq!(sent(&actions), [second]);
         reporter.message(&ack(second));
     }
