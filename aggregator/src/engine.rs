@@ -17,6 +17,7 @@ use serin_proto::v1;
 
 use crate::{
     config::Config,
+    ingest::validate::Heartbeat,
     report::{Report, Reporter, ReporterId},
     store::{Applied, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
@@ -54,6 +55,8 @@ pub enum Event {
     Heartbeat {
         /// On which stream.
         stream: StreamId,
+        /// What it says.
+        heartbeat: Heartbeat,
     },
     /// A report came that keeps the rules.
     Reported {
@@ -199,9 +202,9 @@ impl Engine {
                 }
                 Err(full) => vec![Effect::Close { stream, reason: full.into() }],
             },
-            Event::Heartbeat { stream } => {
+            Event::Heartbeat { stream, heartbeat } => {
                 if let Some(reporter) = self.streams.get(&stream) {
-                    self.reporters.seen(reporter, now);
+                    self.reporters.seen(reporter, heartbeat, now);
                 }
                 Vec::new()
             }
@@ -272,9 +275,9 @@ impl Engine {
 
     fn count(&mut self, report: Report, now: UnixMicros) {
         self.counters.applied += 1;
-        let second = Slices::second_of(report.interval_end, now);
+        let second = Slices::second_of(report.interval_end, report.interval, now);
         if second <= self.judged {
-            self.counters.late_requests += report.requests();
+            self.counters.late_requests = self.counters.late_requests.saturating_add(report.requests());
         }
         report.deltas.iter().for_each(|delta| self.totals.add(delta));
         self.slices.add(second, report.deltas, now);

@@ -3,9 +3,12 @@
 
 pub mod validate;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serin_proto::v1::{ReportRequest, ReportResponse, ingest_server};
@@ -79,11 +82,11 @@ async fn read(
     let mut message = Some(first);
     while let Some(next) = message {
         let event = match session.accept(next)? {
-            Accepted::Heartbeat => Event::Heartbeat { stream },
+            Accepted::Heartbeat(heartbeat) => Event::Heartbeat { stream, heartbeat },
             Accepted::Report(report) => Event::Reported { stream, report },
         };
         engine.event(event).await?;
-        // The engine drops its end when it closes the stream; then nobody waits for what is still to come.
+        // Once the answer's end is gone (the stream was closed) nobody waits for what is still to come.
         message = tokio::select! {
             next = messages.message() => next?,
             () = responses.closed() => None,
@@ -106,7 +109,12 @@ async fn refuse(end: End, engine: &Handle, responses: &Responses) {
     drop(responses.send(Err(status)).await);
 }
 
-/// Bytes that are too many, or that are not a message at all.
+/// Bytes that are too many, or that are not a message at all. A stream that the peer reset is `Internal` too, but has
+/// the connection's error as its source.
 fn breaks_a_limit(status: &Status) -> bool {
-    matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted | Code::Internal)
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => true,
+        Code::Internal => status.source().is_none(),
+        _ => false,
+    }
 }

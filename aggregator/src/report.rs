@@ -1,6 +1,6 @@
 //! What a filter reported, as types that cannot be wrong: made by [`crate::ingest::validate`] alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serin_proto::v1::{Outcome, Vantage};
 use serin_sketch::Counts;
@@ -65,6 +65,11 @@ impl Delta {
         self.total.total()
     }
 
+    /// What it takes in memory, nearly: its buckets, and the share of its key that is its own.
+    pub fn bytes(&self) -> usize {
+        128 + 16 * (self.upstream.iter().len() + self.total.iter().len())
+    }
+
     /// The counts of one timing.
     pub fn timing(&self, timing: Timing) -> &Counts {
         match timing {
@@ -81,6 +86,8 @@ pub struct Report {
     pub sequence: u64,
     /// The end of the interval by the reporter's clock.
     pub interval_end: UnixMicros,
+    /// How long the interval was.
+    pub interval: Duration,
     /// What was counted.
     pub deltas: Vec<Delta>,
     /// Requests in all earlier reports of this reporter.

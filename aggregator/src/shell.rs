@@ -17,9 +17,11 @@ use crate::{
     time::UnixMicros,
 };
 
-/// Messages waiting for the engine. When it is full the streams are read no further, acknowledgements are
+/// Messages waiting for the engine: a report of 1 MiB can be 8 MB in memory, so 1 GB at the worst. When it is full the streams are read no further, acknowledgements are
 /// delayed, and filters keep their reports.
-const INBOX: usize = 1_024;
+const INBOX: usize = 128;
+/// Verdicts waiting for one who watches; one who is slower than that misses some.
+const VERDICTS: usize = 1_024;
 /// How often a complete second is looked for: a tenth of a slice.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -117,7 +119,7 @@ impl Shell {
     /// sends there is bounded by one rollback per service in 30 s.
     pub fn new(engine: Engine, orders: mpsc::UnboundedSender<Order>) -> (Self, Handle) {
         let (sender, inbox) = mpsc::channel(INBOX);
-        let (verdicts, _) = broadcast::channel(INBOX);
+        let (verdicts, _) = broadcast::channel(VERDICTS);
         let handle = Handle { inbox: sender, verdicts: verdicts.clone() };
         (Shell { engine, inbox, streams: HashMap::new(), verdicts, orders }, handle)
     }

@@ -84,6 +84,7 @@ impl World {
         let report = Report {
             sequence: self.sequence,
             interval_end: end,
+            interval: Duration::from_secs(1),
             deltas,
             requests_before: self.sent,
             overflow_requests: 0,
@@ -311,6 +312,7 @@ fn a_late_report_is_counted_and_not_judged() {
     let report = Report {
         sequence: 3,
         interval_end: UnixMicros::from_second(START + 2),
+        interval: Duration::from_secs(1),
         deltas: failing(),
         requests_before: 200,
         overflow_requests: 0,
@@ -341,6 +343,7 @@ proptest! {
             let report = Report {
                 sequence,
                 interval_end: world.now(),
+                interval: Duration::from_secs(1),
                 deltas: vec![delta("v1", Outcome::Success, sequence)],
                 requests_before: sequence * (sequence - 1) / 2,
                 overflow_requests: 0,

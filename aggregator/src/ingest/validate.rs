@@ -2,7 +2,7 @@
 //!
 //! Nothing of a refused message is kept. All that a peer can make us hold is bounded here.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serin_proto::{
     convert::{self, DistributionError},
@@ -45,7 +45,7 @@ pub enum Refusal {
     Interval(u32),
     #[error("series id {0} must be below 65,536 and new to this stream")]
     SeriesId(u32),
-    #[error("more than 4,096 series on one stream: lower the filter's series limit")]
+    #[error("more than 4,096 series on one stream: begin a new stream, which starts with none")]
     TooManySeries,
     #[error("delta for series {0}, which this stream has not defined")]
     UnknownSeries(u32),
@@ -60,10 +60,19 @@ pub enum Refusal {
 /// A message that was let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is alive, and had nothing to say.
-    Heartbeat,
+    /// It is alive, and had nothing new to say.
+    Heartbeat(Heartbeat),
     /// It counted something.
     Report(Report),
+}
+
+/// What a reporter says without a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Requests in all reports it has numbered.
+    pub requests_before: u64,
+    /// Requests since it started that went to its overflow series.
+    pub overflow_requests: u64,
 }
 
 /// What one stream has told so far.
@@ -119,7 +128,9 @@ impl Session {
         }
         if message.sequence == 0 {
             let empty = message.new_series.is_empty() && message.deltas.is_empty();
-            return if empty { Ok(Accepted::Heartbeat) } else { Err(Refusal::HeartbeatWithData) };
+            let ReportRequest { requests_before, overflow_requests, .. } = message;
+            let heartbeat = Heartbeat { requests_before, overflow_requests };
+            return if empty { Ok(Accepted::Heartbeat(heartbeat)) } else { Err(Refusal::HeartbeatWithData) };
         }
         if let Some(before) = self.last_sequence
             && before.checked_add(1) != Some(message.sequence)
@@ -131,10 +142,11 @@ impl Session {
         }
         let deltas = self.deltas(message.deltas)?;
         self.last_sequence = Some(message.sequence);
-        let length_us = u64::from(message.interval_ms) * 1_000;
+        let interval = Duration::from_millis(message.interval_ms.into());
         Ok(Accepted::Report(Report {
             sequence: message.sequence,
-            interval_end: UnixMicros(message.interval_start_unix_us.saturating_add(length_us)),
+            interval_end: UnixMicros(message.interval_start_unix_us).plus(interval),
+            interval,
             deltas,
             requests_before: message.requests_before,
             overflow_requests: message.overflow_requests,

@@ -1,16 +1,17 @@
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
+    ingest::validate::Heartbeat,
     report::{Report, Reporter, ReporterId},
     time::UnixMicros,
 };
 
-/// Reporters remembered at once: 10,000 sidecars of 4 workers and as many again that were restarted, at about
-/// 200 bytes each 16 MB.
-const REPORTERS_MAX: usize = 80_000;
-/// After this long without a sign of life a reporter is forgotten. Were it to come back and send again what
-/// was applied but never acknowledged, that would count twice; nothing retries that long.
-const FORGET_AFTER: Duration = Duration::from_hours(24);
+/// Reporters remembered at once: 10,000 sidecars of 4 workers and the main thread, four times over (each change of a
+/// proxy's configuration makes new ones), at about 200 bytes each 40 MB.
+const REPORTERS_MAX: usize = 200_000;
+/// When there is no room, a reporter without a sign of life for this long is forgotten. Were it to come back and send
+/// again what was applied but never acknowledged, that would count twice.
+const FORGET_AFTER: Duration = Duration::from_hours(1);
 /// Three heartbeats at the longest interval.
 const ALIVE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -30,7 +31,7 @@ pub enum Applied {
 
 /// No room for another reporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("80,000 reporters are known already: add an aggregator or wait for idle ones to be forgotten (24 h)")]
+#[error("200,000 reporters are known already: wait for silent ones to be forgotten (1 h)")]
 pub struct ReportersFull;
 
 #[derive(Debug)]
@@ -72,9 +73,11 @@ impl Reporters {
     }
 
     /// A sign of life.
-    pub fn seen(&mut self, id: &ReporterId, now: UnixMicros) {
+    pub fn seen(&mut self, id: &ReporterId, heartbeat: Heartbeat, now: UnixMicros) {
         if let Some(state) = self.0.get_mut(id) {
             state.last_seen = now;
+            state.elsewhere = heartbeat.requests_before.saturating_sub(state.requests);
+            state.overflow = heartbeat.overflow_requests;
         }
     }
 
@@ -131,7 +134,14 @@ mod tests {
     }
 
     fn report(sequence: u64, requests_before: u64) -> Report {
-        Report { sequence, interval_end: NOW, deltas: vec![], requests_before, overflow_requests: 0 }
+        Report {
+            sequence,
+            interval_end: NOW,
+            interval: Duration::from_secs(1),
+            deltas: vec![],
+            requests_before,
+            overflow_requests: 0,
+        }
     }
 
     #[test]
@@ -152,6 +162,15 @@ mod tests {
         reporters.connected(&me, NOW).unwrap();
         assert_eq!(reporters.apply(&me.id, &report(8, 500), NOW), Applied::New);
         assert_eq!(reporters.delivered_elsewhere(), 500);
+    }
+
+    #[test]
+    fn an_idle_reporter_tells_what_an_earlier_aggregator_took() {
+        let me = reporter(8);
+        let mut reporters = Reporters::default();
+        reporters.connected(&me, NOW).unwrap();
+        reporters.seen(&me.id, Heartbeat { requests_before: 500, overflow_requests: 3 }, NOW);
+        assert_eq!((reporters.delivered_elsewhere(), reporters.overflow_requests()), (500, 3));
     }
 
     #[test]

@@ -2,41 +2,41 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{report::Delta, time::UnixMicros};
 
-/// Deltas held at most: a delta of 30 buckets in both timings is about 1 kB, so 4 million are 4 GB; beyond it
-/// the oldest seconds go first.
-const DELTAS_MAX: usize = 4_000_000;
+/// Memory for slices, at most; beyond it the oldest seconds go first. A delta of 30 buckets in both timings is 1 kB, so
+/// this is 2 million of them: 100 sidecars of 20 series for a live window of 15 min.
+const BYTES_MAX: usize = 2 << 30;
 
 /// 1 s slices by the end of the interval that they were counted in, back to the live window.
 #[derive(Debug)]
 pub struct Slices {
     window: Duration,
-    deltas: usize,
+    bytes: usize,
     seconds: BTreeMap<u64, Vec<Delta>>,
 }
 
 impl Slices {
     /// Keeps this much.
     pub fn new(window: Duration) -> Self {
-        Slices { window, deltas: 0, seconds: BTreeMap::new() }
+        Slices { window, bytes: 0, seconds: BTreeMap::new() }
     }
 
-    /// The second that an interval belongs to. Reporters tick on the second, so an interval ends a little after
-    /// the second it covers; half a second of slack finds that one. A longer interval belongs to its last
-    /// second. Clocks that are ahead must not write into the future: `now` is the limit.
-    pub fn second_of(interval_end: UnixMicros, now: UnixMicros) -> u64 {
-        interval_end.min(now).minus(Duration::from_millis(500)).second()
+    /// The second that an interval belongs to: the one that its last half second, or its second half if it is shorter,
+    /// begins in. Reporters tick on the second, so an interval ends a little after the second it covers, and a
+    /// longer one belongs to its last second. Clocks that are ahead must not write into the future: `now` is the limit.
+    pub fn second_of(interval_end: UnixMicros, interval: Duration, now: UnixMicros) -> u64 {
+        interval_end.min(now).minus(interval.div_f64(2.0).min(Duration::from_millis(500))).second()
     }
 
     /// Adds deltas to a second. Those older than the window are not kept.
     pub fn add(&mut self, second: u64, deltas: Vec<Delta>, now: UnixMicros) {
         let oldest = now.minus(self.window).second();
         if second >= oldest {
-            self.deltas += deltas.len();
+            self.bytes += bytes(&deltas);
             self.seconds.entry(second).or_default().extend(deltas);
         }
-        while self.seconds.first_key_value().is_some_and(|(s, _)| *s < oldest || self.deltas > DELTAS_MAX) {
-            let gone = self.seconds.pop_first().map_or(0, |(_, deltas)| deltas.len());
-            self.deltas -= gone;
+        while self.seconds.first_key_value().is_some_and(|(s, _)| *s < oldest || self.bytes > BYTES_MAX) {
+            let gone = self.seconds.pop_first().map_or(0, |(_, deltas)| bytes(&deltas));
+            self.bytes -= gone;
         }
     }
 
@@ -49,6 +49,10 @@ impl Slices {
     pub fn since(&self, second: u64) -> impl Iterator<Item = &Delta> {
         self.seconds.range(second..).flat_map(|(_, deltas)| deltas)
     }
+}
+
+fn bytes(deltas: &[Delta]) -> usize {
+    deltas.iter().map(Delta::bytes).sum()
 }
 
 #[cfg(test)]
@@ -78,11 +82,22 @@ mod tests {
     #[test]
     fn an_interval_belongs_to_the_second_it_covers() {
         let now = UnixMicros::from_second(100);
-        let cases = [(11_000_000, 10), (11_004_000, 10), (10_998_000, 10), (11_499_000, 10), (11_501_000, 11)];
-        for (end, second) in cases {
-            assert_eq!(Slices::second_of(UnixMicros(end), now), second, "{end}");
+        let cases = [
+            (11_000_000, 1_000, 10),
+            (11_004_000, 1_004, 10),
+            (10_998_000, 998, 10),
+            (11_499_000, 1_000, 10),
+            (11_501_000, 1_000, 11),
+            (20_002_000, 10_000, 19),
+            // Sealed early for want of room, and the rest of that second.
+            (10_300_000, 300, 10),
+            (11_004_000, 704, 10),
+        ];
+        for (end, ms, second) in cases {
+            assert_eq!(Slices::second_of(UnixMicros(end), Duration::from_millis(ms), now), second, "{end} {ms}");
         }
-        assert_eq!(Slices::second_of(UnixMicros::from_second(5_000), now), 99, "a clock that is ahead");
+        let ahead = UnixMicros::from_second(5_000);
+        assert_eq!(Slices::second_of(ahead, Duration::from_secs(1), now), 99, "a clock that is ahead");
     }
 
     #[test]
@@ -93,7 +108,7 @@ mod tests {
         slices.add(55, vec![delta(), delta()], at(56));
         assert_eq!(slices.since(0).count(), 3);
         slices.add(61, vec![], at(62));
-        assert_eq!((slices.second(50).len(), slices.since(0).count(), slices.deltas), (0, 2, 2));
+        assert_eq!((slices.second(50).len(), slices.since(0).count(), slices.bytes), (0, 2, 2 * delta().bytes()));
         slices.add(40, vec![delta()], at(62));
         assert_eq!(slices.second(40).len(), 0, "too old on arrival");
     }
