@@ -13,3 +13,4 @@ mod the_filter_imports_only_what_envoy_gives;
 mod the_filter_understands_what_is_shipped;
 mod the_load_is_what_it_says;
 mod what_a_bad_report_does;
+mod what_the_aggregator_answers;

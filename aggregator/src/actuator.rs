@@ -1,17 +1,10 @@
 //! Keeps decisions and writes rollbacks (IO), one after the other, away from the engine's task: a disk may be
 //! slow.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serin_proto::v1::Decision;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     actuate::{self, Intent},
@@ -41,12 +34,12 @@ pub enum Order {
 pub struct Actuator {
     history: Arc<History>,
     services: Arc<[Service]>,
-    storing: Arc<AtomicBool>,
+    storing: watch::Sender<bool>,
 }
 
 impl Actuator {
     /// `storing` is set to whether the last decision could be kept.
-    pub fn new(history: History, services: Arc<[Service]>, storing: Arc<AtomicBool>) -> Self {
+    pub fn new(history: History, services: Arc<[Service]>, storing: watch::Sender<bool>) -> Self {
         Actuator { history: Arc::new(history), services, storing }
     }
 
@@ -85,7 +78,7 @@ impl Actuator {
                 false
             }
         };
-        self.storing.store(kept, Ordering::Relaxed);
+        self.storing.send_replace(kept);
     }
 
     async fn roll_back(&self, service: usize) -> Vec<Written> {

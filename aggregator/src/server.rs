@@ -1,21 +1,19 @@
 //! `serin serve` (IO): opens what the configuration names, wires the parts together and runs until told to stop.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::get};
 use serin_proto::v1::{
     FILE_DESCRIPTOR_SET, control_server::ControlServer, ingest_server::IngestServer, query_server::QueryServer,
 };
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::{server::NamedService, transport::Server};
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     actuator::Actuator,
@@ -30,6 +28,8 @@ use crate::{
 
 /// A peer that does not answer a ping for this long is gone (its node died, or a network was cut).
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How long the engine may take to answer before it counts as stuck.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long decisions under way may take to be written when told to stop.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -72,10 +72,10 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (engine, first) = Engine::new(&config, history.decisions()?, now());
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
-    let storing = Arc::new(AtomicBool::new(true));
+    let (store, storing) = watch::channel(true);
     let (orders, receiver) = mpsc::unbounded_channel();
     let (shell, handle) = Shell::new(engine, orders);
-    let actuator = Actuator::new(history, config.services.into(), Arc::clone(&storing));
+    let actuator = Actuator::new(history, config.services.into(), store);
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
@@ -84,7 +84,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         shell.run(first).await;
         Ok(())
     });
-    tasks.spawn(serve_grpc(grpc, handle.clone()));
+    tasks.spawn(serve_grpc(grpc, handle.clone(), storing.clone()));
     tasks.spawn(serve_metrics(scrape, handle, storing));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
@@ -106,15 +106,13 @@ fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(configured)
 }
 
-async fn serve_grpc(listener: TcpListener, engine: Handle) -> Result<(), ServeError> {
+async fn serve_grpc(listener: TcpListener, engine: Handle, storing: watch::Receiver<bool>) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let query = Query::new(engine.clone());
     let query_service = QueryServer::new(query.clone());
     let control = ControlServer::new(query);
     let ingest = IngestServer::new(Ingest::new(engine)).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    health.set_serving::<QueryServer<Query>>().await;
-    health.set_serving::<ControlServer<Query>>().await;
-    health.set_serving::<IngestServer<Ingest>>().await;
+    tokio::spawn(tell_health(health, storing));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -130,7 +128,27 @@ async fn serve_grpc(listener: TcpListener, engine: Handle) -> Result<(), ServeEr
     Ok(server.serve_with_incoming(TcpListenerStream::new(listener)).await?)
 }
 
-async fn serve_metrics(listener: TcpListener, engine: Handle, storing: Arc<AtomicBool>) -> Result<(), ServeError> {
+/// gRPC health of every service, and of the whole (the empty name): whether decisions can be kept. It ends with the
+/// process.
+async fn tell_health(health: HealthReporter, mut storing: watch::Receiver<bool>) {
+    let services = ["", QueryServer::<Query>::NAME, ControlServer::<Query>::NAME, IngestServer::<Ingest>::NAME];
+    loop {
+        let status = if *storing.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in services {
+            health.set_service_status(service, status).await;
+        }
+        if storing.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn serve_metrics(
+    listener: TcpListener,
+    engine: Handle,
+    storing: watch::Receiver<bool>,
+) -> Result<(), ServeError> {
+    let asked = engine.clone();
     let scrape = move || async move {
         let text = engine.ask(metrics::render).await;
         let content_type = [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")];
@@ -141,10 +159,13 @@ async fn serve_metrics(listener: TcpListener, engine: Handle, storing: Arc<Atomi
         }
     };
     let healthy = move || async move {
-        if storing.load(Ordering::Relaxed) {
-            (StatusCode::OK, "ok\n")
-        } else {
+        let answer = tokio::time::timeout(ANSWER_WITHIN, asked.ask(|_, _| ())).await;
+        if !matches!(answer, Ok(Ok(()))) {
+            (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer: restart serin\n")
+        } else if !*storing.borrow() {
             (StatusCode::SERVICE_UNAVAILABLE, "the last decision could not be kept: check the disk of data_dir\n")
+        } else {
+            (StatusCode::OK, "ok\n")
         }
     };
     let router = Router::new().route("/metrics", get(scrape)).route("/healthz", get(healthy));
