@@ -97,7 +97,7 @@ impl Actuator {
 fn tell(decision: &Decision, after: u64) -> u64 {
     let Decision { id, service, candidate, .. } = decision;
     for event in decision.events.iter().filter(|event| event.unix_us > after) {
-        let stage = event.stage().as_str_name().trim_start_matches("DECISION_STAGE_").to_lowercase();
+        let stage = event.stage().word();
         tracing::warn!(id, %service, %candidate, %stage, "{}", event.sentence);
     }
     decision.events.last().map_or(after, |event| event.unix_us)

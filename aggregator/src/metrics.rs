@@ -30,12 +30,11 @@ pub fn render(engine: &Engine, now: UnixMicros) -> Result<String, std::fmt::Erro
 fn requests(registry: &mut Registry, engine: &Engine) {
     let requests = Counters::default();
     for (key, count) in engine.totals.iter() {
-        let name = |text: &str, prefix: &str| text.trim_start_matches(prefix).to_lowercase();
         let labels = vec![
             ("service", key.service.clone()),
             ("release", key.release.clone()),
-            ("vantage", name(key.vantage.as_str_name(), "VANTAGE_")),
-            ("outcome", name(key.outcome.as_str_name(), "OUTCOME_")),
+            ("vantage", key.vantage.word()),
+            ("outcome", key.outcome.word()),
         ];
         requests.get_or_create(&labels).inc_by(count);
     }
@@ -69,8 +68,7 @@ fn verdicts(registry: &mut Registry, engine: &Engine) {
         condemned.get_or_create(&labels).set(verdict.condemned.into());
         let all = [VerdictState::Gathering, VerdictState::Healthy, VerdictState::Marginal, VerdictState::Regressed];
         for state in all {
-            let name = state.as_str_name().trim_start_matches("VERDICT_STATE_").to_lowercase();
-            let labels = labels.iter().cloned().chain([("state", name)]).collect::<Vec<_>>();
+            let labels = labels.iter().cloned().chain([("state", state.word())]).collect::<Vec<_>>();
             states.get_or_create(&labels).set((verdict.state() == state).into());
         }
     }
@@ -79,8 +77,7 @@ fn verdicts(registry: &mut Registry, engine: &Engine) {
     let decisions = Gauges::default();
     for decision in engine.decisions("", usize::MAX) {
         let last = decision.events.last().map_or(DecisionStage::Unspecified, |event| event.stage());
-        let stage = last.as_str_name().trim_start_matches("DECISION_STAGE_").to_lowercase();
-        decisions.get_or_create(&vec![("service", decision.service), ("stage", stage)]).inc();
+        decisions.get_or_create(&vec![("service", decision.service), ("stage", last.word())]).inc();
     }
     registry.register("serin_decisions", "Decisions by how far they came", decisions);
 }

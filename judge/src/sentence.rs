@@ -2,21 +2,10 @@
 
 use std::fmt;
 
+use serin_sketch::thousands;
+
 use crate::metric::Metric;
 use crate::verdict::{Cause, Finding, Missing, State, Verdict};
-
-/// 12960 -> "12,960".
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
 
 /// A rate as a percentage with two significant digits below 10%.
 fn percent(rate: f64) -> String {
@@ -32,7 +21,7 @@ fn percent(rate: f64) -> String {
 /// Evidence as odds: "5,200 to 1"; beyond a million as a power of ten.
 fn odds(ln: f64) -> String {
     if ln < 1e6f64.ln() {
-        grouped(ln.exp().round().max(0.0) as u64)
+        thousands(ln.exp().round().max(0.0) as u64)
     } else {
         format!("10^{}", (ln / std::f64::consts::LN_10).floor())
     }
@@ -63,8 +52,8 @@ fn slower(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
         write!(f, ", 95% interval {lower:.2} to {upper:.2}")?;
     }
     if let Some(threshold) = finding.threshold {
-        let (beyond, total) = (grouped(finding.beyond), grouped(finding.beyond_total));
-        let expected = grouped(finding.beyond_expected.round() as u64);
+        let (beyond, total) = (thousands(finding.beyond), thousands(finding.beyond_total));
+        let expected = thousands(finding.beyond_expected.round() as u64);
         write!(
             f,
             "; {beyond} of {total} requests beyond {threshold} are the candidate's where {expected} were expected"
@@ -90,14 +79,14 @@ fn missing(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     match verdict.missing {
         Some(Missing::Candidate) => write!(f, "gathering: the candidate has no requests yet"),
         Some(Missing::Baseline(n)) => {
-            write!(f, "gathering: the baseline needs {} more requests within a minute", grouped(n))
+            write!(f, "gathering: the baseline needs {} more requests within a minute", thousands(n))
         }
         Some(Missing::WarmUp(s)) => write!(f, "gathering: the candidate's pods are warming up, for {s} s so far"),
         Some(Missing::Requests { requests, seconds }) => write!(
             f,
             "gathering: about {} more candidate requests ({} s at this rate) would prove a healthy one",
-            grouped(requests),
-            grouped(seconds)
+            thousands(requests),
+            thousands(seconds)
         ),
         Some(Missing::Growth) => {
             write!(f, "gathering: this traffic cannot tell a healthy candidate from a regressed one")

@@ -4,6 +4,7 @@
 //! it is current). [`convert`] is the only code that turns wire messages into sketches and back.
 
 pub mod convert;
+mod words;
 
 /// Generated from `proto/serin/v1/*.proto`.
 #[allow(missing_docs, clippy::all)]

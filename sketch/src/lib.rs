@@ -10,4 +10,4 @@ mod units;
 
 pub use bucket::{BUCKETS, Bucket};
 pub use counts::Counts;
-pub use units::Micros;
+pub use units::{Micros, thousands};

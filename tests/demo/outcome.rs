@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use support::{artifacts, load::Tally};
 
-use crate::{scenario::Scenario, screen::thousands, timeline::Timeline};
+use serin_sketch::thousands;
+
+use crate::{scenario::Scenario, timeline::Timeline};
 
 /// What a run came to.
 pub(crate) struct Outcome {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serin_proto::v1::{CompareResponse, ReleaseSummary};
-use serin_sketch::Micros;
+use serin_sketch::{Micros, thousands};
 
 const BOLD: &str = "1";
 const GREEN: &str = "1;32";
@@ -78,19 +78,6 @@ fn says(compared: &CompareResponse) -> &str {
 fn quantile(release: Option<&ReleaseSummary>, q: f64) -> String {
     let found = release.and_then(|release| release.quantiles.iter().find(|quantile| quantile.quantile == q));
     found.map_or("-".to_owned(), |quantile| Micros(quantile.latency_us).to_string())
-}
-
-/// `12,345`.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn paint(colour: &str, text: &str) -> String {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serin_proto::v1::{CompareResponse, Decision};
+use serin_sketch::thousands;
 use support::{artifacts, service::unix_us};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
@@ -139,10 +140,10 @@ async fn settle(scenario: Scenario, mut timeline: Timeline, stage: Stage) -> Res
     let counted = serin.requests(&[]).await.context("serin was gone at the end")?;
     screen::line(&format!(
         "\n  requests: {} sent, {} seen by Envoy, {} counted by serin; {} answered with an error",
-        screen::thousands(tally.sent),
-        screen::thousands(ended),
-        screen::thousands(counted),
-        screen::thousands(tally.server_errors + tally.timed_out + tally.broken),
+        thousands(tally.sent),
+        thousands(ended),
+        thousands(counted),
+        thousands(tally.server_errors + tally.timed_out + tally.broken),
     ));
     if timeline.confirmed.is_some() {
         // The last request can be a few milliseconds older than the write that made it the last.

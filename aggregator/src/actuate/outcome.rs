@@ -63,11 +63,6 @@ pub struct Left {
 }
 
 impl Outcome {
-    /// Whether the candidate had weight 0 wherever both releases are named, so that there was nothing to write.
-    pub fn already_in_effect(&self) -> bool {
-        self.changes.is_empty() && !self.already.is_empty()
-    }
-
     pub(super) fn add(&mut self, file: &Path, plan: Plan) {
         let file = || file.to_owned();
         let changes = plan.changes.into_iter();

@@ -1,9 +1,9 @@
 use std::{fmt::Write, time::Duration};
 
 use serin_proto::v1::{CompareRequest, CompareResponse, Finding, ReleaseSummary, Verdict, query_client::QueryClient};
-use serin_sketch::Micros;
+use serin_sketch::{Micros, thousands};
 
-use super::{client, text};
+use super::client;
 
 #[allow(clippy::print_stdout, reason = "the answer of a command line tool")]
 pub(super) async fn run(service: String, window: Option<Duration>, server: String) -> anyhow::Result<()> {
@@ -28,13 +28,13 @@ fn show(compared: &CompareResponse) -> String {
     let pods = |n: u32| if n == 0 { "not told apart".to_owned() } else { n.to_string() };
     line(&compared.service, baseline.release.clone(), candidate.release.clone(), String::new());
     line("role", "baseline".into(), "candidate".into(), format!("last {} s", compared.window_s));
-    line("requests", text::thousands(baseline.requests), text::thousands(candidate.requests), String::new());
+    line("requests", thousands(baseline.requests), thousands(candidate.requests), String::new());
     line("errors", share(baseline), share(candidate), evidence(&verdict, "errors"));
     line("pods", pods(baseline.pods), pods(candidate.pods), String::new());
     for (at, name) in ["p50", "p95", "p99", "p99.9"].into_iter().enumerate() {
         line(name, latency(baseline, at), latency(candidate, at), evidence(&verdict, name));
     }
-    let state = verdict.state().as_str_name().trim_start_matches("VERDICT_STATE_").to_lowercase();
+    let state = verdict.state().word();
     let condemned = if verdict.condemned { " (condemned)" } else { "" };
     let _ = writeln!(shown, "{state}{condemned}: {}", verdict.sentence);
     shown

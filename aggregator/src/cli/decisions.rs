@@ -20,7 +20,7 @@ fn show(decision: &Decision) -> String {
     let Decision { id, service, candidate, baseline, .. } = decision;
     let mut shown = format!("#{id} {service}: {candidate} against {baseline}\n");
     for event in &decision.events {
-        let stage = event.stage().as_str_name().trim_start_matches("DECISION_STAGE_").to_lowercase().replace('_', " ");
+        let stage = event.stage().word().replace('_', " ");
         // Writing to a string does not fail.
         let _ = writeln!(shown, "  {}  {stage:<13}  {}", text::utc(event.unix_us), event.sentence);
     }
