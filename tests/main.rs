@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod a_bad_release_is_rolled_back;
+mod a_configuration_change_loses_nothing;
 mod a_grpc_error_is_an_error;
 mod a_rollback_that_nobody_follows_is_said;
 mod bootstraps_are_valid;

@@ -110,6 +110,12 @@ impl Outbox {
         self.in_flight.is_empty() && self.pending.is_empty()
     }
 
+    /// Requests that were not acknowledged.
+    pub fn undelivered(&self) -> u64 {
+        let in_flight = self.in_flight.iter().map(|report| &report.sealed);
+        in_flight.chain(&self.pending).fold(0, |sum, sealed| sum.saturating_add(sealed.requests()))
+    }
+
     /// Requests in all numbered reports.
     pub fn requests_numbered(&self) -> u64 {
         self.requests_numbered

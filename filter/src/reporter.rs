@@ -136,6 +136,11 @@ impl Reporter {
         self.recorder.is_empty() && self.outbox.is_empty()
     }
 
+    /// Requests that were sealed and not acknowledged.
+    pub fn undelivered(&self) -> u64 {
+        self.outbox.undelivered()
+    }
+
     fn seal(&mut self, now_us: u64) -> Interval {
         let interval = Interval::between(self.interval_start_us, now_us);
         self.interval_start_us = now_us;

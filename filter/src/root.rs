@@ -22,6 +22,9 @@ use crate::{
 
 const SERVICE: &str = "serin.v1.Ingest";
 const METHOD: &str = "Report";
+/// How long a context that Envoy wants to delete goes on delivering: 1 h. What it holds is bounded and nothing is added,
+/// but each change of the configuration leaves such a context behind while the aggregator is away.
+const DRAIN_US: u64 = 3_600_000_000;
 
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|context_id| Box::new(Root::new(context_id)));
@@ -49,15 +52,21 @@ struct Root {
     worker: Option<Rc<RefCell<Worker>>>,
     cluster: String,
     stream: Option<u32>,
-    /// Envoy wants this context gone; it stays until everything is delivered, however long the aggregator is away. What
-    /// it holds is bounded, and nothing is added to it any more.
-    draining: bool,
+    /// Envoy wants this context gone; it stays until everything is delivered, or until this time in microseconds.
+    drains_until_us: Option<u64>,
     was_refused: bool,
 }
 
 impl Root {
     fn new(context_id: u32) -> Self {
-        Root { context_id, worker: None, cluster: String::new(), stream: None, draining: false, was_refused: false }
+        Root {
+            context_id,
+            worker: None,
+            cluster: String::new(),
+            stream: None,
+            drains_until_us: None,
+            was_refused: false,
+        }
     }
 
     fn start(&mut self, config: Config) {
@@ -112,6 +121,20 @@ impl Root {
         }
     }
 
+    fn drain(&mut self, until_us: u64, now_us: u64) {
+        let undelivered = self.with(|reporter| (!reporter.is_delivered()).then(|| reporter.undelivered())).flatten();
+        match undelivered {
+            Some(_) if now_us < until_us => return,
+            Some(requests) => {
+                let why = "the aggregator took nothing for an hour after this configuration was replaced";
+                host::log(LogLevel::Error, &format!("serin: {requests} requests are not delivered and lost: {why}"));
+            }
+            None => {}
+        }
+        self.drains_until_us = None;
+        host::done();
+    }
+
     fn open_failed(&mut self) {
         if !std::mem::replace(&mut self.was_refused, true) {
             let remedy = "define it in Envoy, or see why no host of it is up; requests are counted and delivered then";
@@ -146,8 +169,9 @@ impl Context for Root {
             reporter.tick(now_us)
         });
         self.act(actions.unwrap_or_default());
-        self.draining = !self.with(|reporter| reporter.is_delivered()).unwrap_or(true);
-        !self.draining
+        let delivered = self.with(|reporter| reporter.is_delivered()).unwrap_or(true);
+        self.drains_until_us = (!delivered).then(|| now_us.saturating_add(DRAIN_US));
+        delivered
     }
 }
 
@@ -176,9 +200,8 @@ impl RootContext for Root {
         if let Some(ms) = self.with(|reporter| reporter.next_tick_ms(now_us)) {
             host::tick_in(ms);
         }
-        if self.draining && self.with(|reporter| reporter.is_delivered()).unwrap_or(true) {
-            self.draining = false;
-            host::done();
+        if let Some(until) = self.drains_until_us {
+            self.drain(until, now_us);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -29,7 +29,7 @@ pub fn directory() -> PathBuf {
 
 /// A bootstrap file, to be adapted.
 #[derive(Clone, Debug)]
-pub struct Bootstrap(Value);
+pub struct Bootstrap(Value, String);
 
 impl Bootstrap {
     /// The file as it is shipped, but on ports that the kernel chooses and with the filter that was built.
@@ -37,7 +37,10 @@ impl Bootstrap {
     /// # Errors
     /// When it cannot be read, or the filter was not built.
     pub fn shipped(file: &str) -> Result<Self> {
-        let mut bootstrap = Bootstrap(shipped(file)?);
+        let value = shipped(file)?;
+        let prefix = value.pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/stat_prefix");
+        let prefix = prefix.and_then(Value::as_str).with_context(|| format!("{file} has no stat_prefix"))?.to_owned();
+        let mut bootstrap = Bootstrap(value, prefix);
         for pointer in ["/admin", "/static_resources/listeners/0"] {
             let address = bootstrap.0.pointer_mut(&format!("{pointer}/address/socket_address/port_value"));
             *address.with_context(|| format!("{file} has no port at {pointer}"))? = json!(0);
@@ -52,6 +55,25 @@ impl Bootstrap {
     /// When this bootstrap has no routes in a file.
     pub fn routes(self, file: &Path) -> Result<Self> {
         self.replacing("path_config_source", "path", &json!(file))
+    }
+
+    /// With the listener in a file of its own that Envoy watches, on a port that stays the same when it changes.
+    ///
+    /// # Errors
+    /// When there is no free port, or the file cannot be written.
+    pub fn listener_in(mut self, file: &Path) -> Result<(Self, Listener)> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let listeners = self.0.pointer_mut("/static_resources/listeners").context("the bootstrap has no listeners")?;
+        let mut listener = listeners.get_mut(0).map(Value::take).context("the bootstrap has no listener")?;
+        *listeners = json!([]);
+        let address = listener.pointer_mut("/address/socket_address/port_value");
+        *address.context("the listener has no port")? = json!(port);
+        let source = json!({ "resource_api_version": "V3", "path_config_source": { "path": file } });
+        let bootstrap = self.0.as_object_mut().context("the bootstrap is no mapping")?;
+        bootstrap.insert("dynamic_resources".to_owned(), json!({ "lds_config": source }));
+        let listener = Listener { value: listener, file: file.to_owned() };
+        listener.write()?;
+        Ok((self, listener))
     }
 
     /// With another value at the only `parent.key` there is.
@@ -81,9 +103,50 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// What the statistics of its requests begin with.
+    pub fn stat_prefix(&self) -> &str {
+        &self.1
+    }
+
     /// As Envoy reads it.
     pub fn json(&self) -> &Value {
         &self.0
+    }
+}
+
+/// A listener that Envoy reads from a file.
+#[derive(Debug)]
+pub struct Listener {
+    value: Value,
+    file: PathBuf,
+}
+
+impl Listener {
+    /// Gives the filter this configuration, which Envoy takes up by itself.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn reconfigure(&mut self, plugin: &str) -> Result<()> {
+        let replaced = replace(&mut self.value, "configuration", "value", &json!(plugin));
+        ensure!(replaced == 1, "the listener has {replaced} configurations of the filter, not one");
+        self.write()
+    }
+
+    /// The filter's configuration.
+    pub fn plugin(&self) -> Option<&str> {
+        let logger = "/filter_chains/0/filters/0/typed_config/access_log/0/typed_config/config/configuration/value";
+        self.value.pointer(logger)?.as_str()
+    }
+
+    /// Envoy takes up what is moved over the old file.
+    fn write(&self) -> Result<()> {
+        let mut listener = self.value.clone();
+        if let Some(map) = listener.as_object_mut() {
+            map.insert("@type".to_owned(), json!("type.googleapis.com/envoy.config.listener.v3.Listener"));
+        }
+        let fresh = self.file.with_extension("new");
+        fs::write(&fresh, serde_json::to_vec(&json!({ "resources": [listener] }))?)?;
+        Ok(fs::rename(&fresh, &self.file)?)
     }
 }
 

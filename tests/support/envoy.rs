@@ -33,7 +33,8 @@ impl Envoy {
         let mut command = Command::new(artifacts::envoy()?);
         command.arg("--disable-hot-restart").arg("-c").arg(&config).arg("--admin-address-path").arg(&admin);
         command.args(["--concurrency", &workers.to_string(), "--log-level", "warning"]);
-        command.args(["--component-log-level", "wasm:info"]);
+        // A replaced listener lets go of its connections after 2 s.
+        command.args(["--component-log-level", "wasm:info", "--drain-time-s", "2"]);
         let mut process = Process::start("envoy", command, dir.join("envoy.log"))?;
 
         let admin = poll::until("Envoy's admin address", READY_WITHIN, async || {
@@ -50,10 +51,7 @@ impl Envoy {
         }
         let listeners = poll::get(admin, "/listeners?format=json").await.context("Envoy lists no listeners")?;
         let address = listener_address(&listeners)?;
-        let prefix = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/stat_prefix";
-        let stat_prefix =
-            bootstrap.json().pointer(prefix).and_then(Value::as_str).context("no stat_prefix")?.to_owned();
-        Ok(Envoy { address, admin, process, stat_prefix })
+        Ok(Envoy { address, admin, process, stat_prefix: bootstrap.stat_prefix().to_owned() })
     }
 
     /// The statistics whose names match a regular expression (histograms left out).
