@@ -35,8 +35,9 @@ fn show(compared: &CompareResponse) -> String {
         line(name, latency(baseline, at), latency(candidate, at), evidence(&verdict, name));
     }
     let state = verdict.state().word();
-    let condemned = if verdict.condemned { " (condemned)" } else { "" };
-    let _ = writeln!(shown, "{state}{condemned}: {}", verdict.sentence);
+    let state = if verdict.sentence.starts_with(&state) { String::new() } else { format!("{state}: ") };
+    let condemned = if verdict.condemned { "condemned: " } else { "" };
+    let _ = writeln!(shown, "{condemned}{state}{}", verdict.sentence);
     shown
 }
 
@@ -65,6 +66,70 @@ fn one(finding: &Finding) -> String {
     if finding.ratio_high > 0.0 {
         let _ = write!(text, " ({:.2} to {:.2})", finding.ratio_low, finding.ratio_high);
     }
-    let _ = write!(text, " evidence e^{:.1} of e^{:.1}", finding.log_evidence, finding.log_threshold);
-    text
+    let _ = write!(text, " evidence {} of {}", odds(finding.log_evidence), odds(finding.log_threshold));
+    text.trim().to_owned()
+}
+
+/// An e-value: below 1 it speaks for the candidate, and beyond a million its power of ten is enough.
+fn odds(ln: f64) -> String {
+    match ln {
+        ln if ln < 0.0 => "below 1".to_owned(),
+        ln if ln < 1e6f64.ln() => thousands(ln.exp().round() as u64),
+        ln => format!("10^{:.0}", ln / std::f64::consts::LN_10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serin_proto::v1::{Quantile, VerdictState};
+
+    use super::*;
+
+    #[test]
+    fn both_releases_stand_side_by_side() {
+        let release = |name: &str, errors, p50| ReleaseSummary {
+            release: name.into(),
+            requests: 12_000,
+            errors,
+            pods: 3,
+            quantiles: vec![Quantile { quantile: 0.5, latency_us: p50 }],
+            ..Default::default()
+        };
+        let finding = |metric: &str, ratio, log_evidence| Finding {
+            metric: metric.into(),
+            ratio,
+            ratio_low: ratio * 0.9,
+            ratio_high: ratio * 1.1,
+            log_evidence,
+            log_threshold: 4_400f64.ln(),
+            ..Default::default()
+        };
+        let compared = CompareResponse {
+            service: "shop".into(),
+            window_s: 60,
+            baseline: Some(release("v1", 12, 41_200)),
+            candidate: Some(release("v2", 120, 82_400)),
+            verdict: Some(Verdict {
+                state: VerdictState::Regressed.into(),
+                sentence: "p50 slower: 2.00x".into(),
+                condemned: true,
+                findings: vec![finding("p50", 2.0, 100f64.ln()), finding("errors", 0.0, -1.0)],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let want = "\
+shop                    v1              v2
+role              baseline       candidate  last 60 s
+requests            12,000          12,000
+errors               0.10%           1.00%  evidence below 1 of 4,400
+pods                     3               3
+p50                 41.2ms          82.4ms  2.00x (1.80 to 2.20) evidence 100 of 4,400
+p95                      -               -
+p99                      -               -
+p99.9                    -               -
+condemned: regressed: p50 slower: 2.00x
+";
+        assert_eq!(show(&compared), want);
+    }
 }
