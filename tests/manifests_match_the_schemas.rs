@@ -82,35 +82,10 @@ fn plugin_configurations(value: &Value, found: &mut Vec<Value>) {
     }
 }
 
-/// What is wrong with a plugin configuration. The keys and values are those the filter takes.
+/// What the filter has against a plugin configuration.
 fn plugin_faults(configuration: &Value) -> Vec<String> {
-    let Some(map) = configuration.as_object() else { return vec!["not an object".to_owned()] };
-    let right = |(key, value): (&String, &Value)| match key.as_str() {
-        "cluster" => value.as_str().is_some_and(|name| !name.is_empty()),
-        "vantage" => ["inbound", "outbound", "gateway"].iter().any(|v| value == v),
-        "attachment" => ["access_log", "http_filter"].iter().any(|v| value == v),
-        "pod" => value == "none" || is_label_source(value),
-        "service" | "release" | "route" => is_label_source(value),
-        "interval_ms" => value.as_u64().is_some_and(|ms| (1_000..=10_000).contains(&ms)),
-        _ => false,
-    };
-    let wrong = map.iter().filter(|entry| !right(*entry)).map(|(key, value)| format!("{key}: {value}"));
-    let missing = ["cluster", "vantage", "attachment"].into_iter().filter(|key| !map.contains_key(*key));
-    wrong.chain(missing.map(|key| format!("{key} is missing"))).collect()
-}
-
-fn is_label_source(value: &Value) -> bool {
-    let words = ["cluster", "subset", "host", "route_name", "virtual_host", "upstream_address", "node_id"];
-    match value {
-        Value::String(word) => words.contains(&word.as_str()),
-        Value::Object(map) => {
-            map.len() == 1
-                && map.iter().all(|(key, value)| {
-                    ["fixed", "node_label", "cluster_after"].contains(&key.as_str()) && value.is_string()
-                })
-        }
-        _ => false,
-    }
+    let parsed = serin_filter::config::Config::parse(configuration.to_string().as_bytes());
+    parsed.err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -240,5 +215,6 @@ fn a_wrong_plugin_configuration_is_found() {
         wrong.insert(key.to_owned(), value);
         assert_eq!(plugin_faults(&Value::Object(wrong)).len(), 1, "{key}");
     }
-    assert_eq!(plugin_faults(&json!({})).len(), 3);
+    // Without a cluster and a vantage; the attachment has a default.
+    assert_eq!(plugin_faults(&json!({})).len(), 2);
 }
