@@ -25,9 +25,9 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
-use self::{apply::Applied, error::chain, plan::Plan, splits::Finder};
+use self::{apply::Applied, plan::Plan, splits::Finder};
 pub use self::{
-    error::ActuateError,
+    error::{ActuateError, chain},
     outcome::{Change, Left, Outcome, Place, Reweighted},
 };
 use crate::config::Target;

@@ -67,18 +67,11 @@ impl Actuator {
         let history = Arc::clone(&self.history);
         let id = decision.id;
         let put = tokio::task::spawn_blocking(move || history.put(&decision)).await;
-        let kept = match put {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::error!(id, "decision is not kept on disk: {error}");
-                false
-            }
-            Err(error) => {
-                tracing::error!(id, "decision is not kept on disk: {error}");
-                false
-            }
-        };
-        self.storing.send_replace(kept);
+        let kept = put.map_err(|error| error.to_string()).and_then(|put| put.map_err(|error| error.to_string()));
+        if let Err(error) = &kept {
+            tracing::error!(id, "decision is not kept on disk: {error}");
+        }
+        self.storing.send_replace(kept.is_ok());
     }
 
     async fn roll_back(&self, service: usize) -> Vec<Written> {
@@ -110,7 +103,7 @@ fn write_all(service: &Service) -> Vec<Written> {
         Ok(outcome) if outcome.changes.is_empty() && outcome.already.is_empty() => Written::Failed(outcome.to_string()),
         Ok(outcome) if dry_run => Written::DryRun(format!("dry run: {outcome}")),
         Ok(outcome) => Written::Done(outcome.to_string()),
-        Err(error) => Written::Failed(format!("{:#}", anyhow::Error::from(error))),
+        Err(error) => Written::Failed(actuate::chain(&error)),
     };
     service.rollback.targets.iter().map(write).collect()
 }

@@ -73,7 +73,7 @@ pub enum ActuateError {
 }
 
 /// An error and its causes, in one line.
-pub(super) fn chain(error: &ActuateError) -> String {
+pub fn chain(error: &ActuateError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -5,9 +5,8 @@ use std::time::Duration;
 use serin_judge::Trial;
 use serin_proto::v1::{self, VerdictState};
 
-use super::NotCleared;
 use super::{
-    Effect, Written,
+    Effect, NotCleared, Written,
     condemned::{Condemned, Recent},
     decision, evidence, verdict,
 };

@@ -162,6 +162,16 @@ fn a_failing_candidate_is_condemned_and_the_rollback_confirmed() {
 }
 
 #[test]
+fn a_decision_is_kept_before_it_is_written() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    let effects =
+        (0..60).map(|_| world.second(failing())).find(|effects| effects.iter().any(|e| roll_back(e).is_some()));
+    let effects = effects.expect("a candidate that only fails is condemned");
+    let kept = effects.iter().position(|effect| stage(DecisionStage::Decided)(effect).is_some());
+    assert!(kept.is_some() && kept < effects.iter().position(|effect| roll_back(effect).is_some()), "{effects:?}");
+}
+
+#[test]
 fn a_rollback_without_effect_is_said_and_written_again() {
     let (mut world, _) = condemned(&config(false));
     let sentence = world.until(15, &failing(), stage(DecisionStage::NotInEffect)).unwrap();
