@@ -108,12 +108,18 @@ pub fn is_error(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::ServerError | Outcome::Timeout | Outcome::Reset)
 }
 
+/// Whether an outcome says something about the release: a stream's lifetime does not, and a redirect that Envoy followed by
+/// itself is no request of its own.
+pub fn is_judged(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::Upgrade | Outcome::Redirected | Outcome::Unspecified)
+}
+
 /// Whether an outcome's durations say how slow the release is. Server errors do not: failing fast is not
-/// being fast, and they count as errors. Upgrades do not: theirs are lifetimes. Timeouts, resets and aborts
+/// being fast, and they count as errors. Timeouts, resets and aborts
 /// do, with what they are known to have lasted at least: a release whose slowest requests never finish must
 /// not look fast.
 pub fn counts_for_latency(outcome: Outcome) -> bool {
-    !matches!(outcome, Outcome::ServerError | Outcome::Upgrade | Outcome::Unspecified)
+    is_judged(outcome) && outcome != Outcome::ServerError
 }
 
 /// Whether the request got its response, whatever it was: what ended otherwise may have started long ago.

@@ -1,5 +1,6 @@
 //! The plugin configuration: JSON in, types that cannot be wrong out, every problem at once.
 
+mod source;
 mod structure;
 
 use std::fmt;
@@ -7,27 +8,39 @@ use std::fmt;
 use serde_json::{Map, Value};
 use serin_proto::v1::{Attachment, Vantage};
 
-use crate::labels::{Source, Sources};
+use crate::labels::{Sources, Templates};
 
 /// The longest cluster name: the serialized gRPC target must stay below 128 bytes a length, where its bytes
 /// are ASCII and fit the host call's string argument.
 const CLUSTER_MAX: usize = 120;
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 1_000..=10_000;
-const KEYS: [&str; 8] = ["cluster", "vantage", "attachment", "service", "release", "route", "pod", "interval_ms"];
-const SOURCES: &str = "\"cluster\", \"subset\", \"host\", \"route_name\", \"virtual_host\", \"upstream_address\", \
-                       \"node_id\", {\"fixed\": \"...\"}, {\"node_label\": \"...\"} or {\"cluster_after\": \"...\"}";
+const KEYS: [&str; 10] =
+    ["cluster", "vantage", "attachment", "outcomes", "service", "release", "route", "pod", "streams", "interval_ms"];
 
-/// The whole configuration of one attached filter.
+/// The configuration of one place where the filter is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub enum Config {
+    /// An access logger that Envoy calls for what did not plainly succeed, before the one that counts.
+    Exceptions,
+    /// What counts requests.
+    Counting(Counting),
+}
+
+/// How requests are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counting {
     /// Envoy's name for the cluster of the aggregator: 1 to 120 printable ASCII characters.
     pub cluster: String,
     /// Where in the mesh this Envoy measures.
     pub vantage: Vantage,
     /// As what the filter is attached.
     pub attachment: Attachment,
+    /// Whether an access logger for exceptions tells which requests did not plainly succeed, so that it need not be read.
+    pub sorted: bool,
     /// Where each label comes from.
     pub sources: Sources,
+    /// The paths of long-lived streams.
+    pub streams: Templates,
     /// How often counts are reported, in milliseconds: 1,000 to 10,000.
     pub interval_ms: u64,
 }
@@ -66,7 +79,12 @@ impl Config {
         let Value::Object(map) = value else {
             return Err(reader.only(format!("{} is not an object: {EXAMPLE}", show(&value))));
         };
-        let config = reader.config(&map);
+        let config = if map.get("attachment").and_then(Value::as_str) == Some("exceptions") {
+            reader.unknown_keys(&map, &["attachment"]);
+            Config::Exceptions
+        } else {
+            Config::Counting(reader.counting(&map))
+        };
         if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
     }
 }
@@ -87,10 +105,11 @@ impl Reader {
         self.problems.push(Problem { path: path.to_owned(), message });
     }
 
-    fn config(&mut self, map: &Map<String, Value>) -> Config {
+    fn counting(&mut self, map: &Map<String, Value>) -> Counting {
         let cluster = self.cluster(map.get("cluster"));
         let vantage = self.vantage(map.get("vantage"));
         let attachment = self.attachment(map.get("attachment"));
+        let sorted = self.sorted(map.get("outcomes"));
         let defaults = Sources::of_vantage(vantage);
         let sources = Sources {
             service: self.source("service", map, defaults.service),
@@ -98,11 +117,28 @@ impl Reader {
             release: self.source("release", map, defaults.release),
             pod: self.source("pod", map, defaults.pod),
         };
+        let streams = map.get("streams").and_then(|value| self.templates("streams", value)).unwrap_or_default();
         let interval_ms = self.interval_ms(map.get("interval_ms"));
-        for (key, value) in map.iter().filter(|(key, _)| !KEYS.contains(&key.as_str())) {
-            self.problem(key, format!("unknown key (its value is {}): remove it or use one of {KEYS:?}", show(value)));
+        self.unknown_keys(map, &KEYS);
+        Counting { cluster, vantage, attachment, sorted, sources, streams, interval_ms }
+    }
+
+    fn unknown_keys(&mut self, map: &Map<String, Value>, known: &[&str]) {
+        for (key, value) in map.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
+            self.problem(key, format!("unknown key (its value is {}): remove it or use one of {known:?}", show(value)));
         }
-        Config { cluster, vantage, attachment, sources, interval_ms }
+    }
+
+    fn sorted(&mut self, value: Option<&Value>) -> bool {
+        match value.map(|v| (v, v.as_str())) {
+            None | Some((_, Some("read"))) => false,
+            Some((_, Some("sorted"))) => true,
+            Some((value, _)) => {
+                let message = format!("{} is no way to tell outcomes: write \"read\" or \"sorted\"", show(value));
+                self.problem("outcomes", message);
+                false
+            }
+        }
     }
 
     fn cluster(&mut self, value: Option<&Value>) -> String {
@@ -142,7 +178,10 @@ impl Reader {
             None | Some((_, Some("access_log"))) => Attachment::AccessLog,
             Some((_, Some("http_filter"))) => Attachment::HttpFilter,
             Some((value, _)) => {
-                let message = format!("{} is not an attachment: write \"access_log\" or \"http_filter\"", show(value));
+                let message = format!(
+                    "{} is not an attachment: write \"access_log\", \"http_filter\" or \"exceptions\"",
+                    show(value)
+                );
                 self.problem("attachment", message);
                 Attachment::Unspecified
             }
@@ -160,47 +199,6 @@ impl Reader {
             );
             *INTERVAL_MS.start()
         })
-    }
-
-    fn source(&mut self, key: &str, map: &Map<String, Value>, default: Source) -> Source {
-        let Some(value) = map.get(key) else { return default };
-        let none = if key == "pod" { " or \"none\"" } else { "" };
-        let source = match value {
-            Value::String(name) if name == "none" && key != "pod" => None,
-            Value::String(name) => Source::named(name),
-            Value::Object(object) => return self.source_with(key, object, none).unwrap_or(default),
-            _ => None,
-        };
-        source.unwrap_or_else(|| {
-            self.problem(key, format!("{} is not a source of a label: write {SOURCES}{none}", show(value)));
-            default
-        })
-    }
-
-    fn source_with(&mut self, key: &str, object: &Map<String, Value>, none: &str) -> Option<Source> {
-        let mut entries = object.iter();
-        let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
-            let keys: Vec<_> = object.keys().collect();
-            self.problem(key, format!("{keys:?} are not exactly one key: write {SOURCES}{none}"));
-            return None;
-        };
-        let text = value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        match (kind.as_str(), text) {
-            ("fixed", Some(text)) => Some(Source::Fixed(text)),
-            ("node_label", Some(text)) => Some(Source::NodeLabel(text)),
-            ("cluster_after", Some(text)) => Some(Source::ClusterAfter(text)),
-            ("fixed" | "node_label" | "cluster_after", None) => {
-                self.problem(
-                    &format!("{key}.{kind}"),
-                    format!("{} is not a text: write one that is not empty", show(value)),
-                );
-                None
-            }
-            _ => {
-                self.problem(&format!("{key}.{kind}"), format!("unknown key: write {SOURCES}{none}"));
-                None
-            }
-        }
     }
 }
 

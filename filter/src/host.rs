@@ -1,104 +1,112 @@
-//! The only file that makes hostcalls.
-//!
-//! The SDK's functions panic on statuses they do not list, so each one here was checked against what Envoy
-//! 1.40 can return; the rest become `None` or `false`.
+//! What Envoy is asked about a request, and what it is told (IO).
 
-use std::time::{Duration, UNIX_EPOCH};
-
-use proxy_wasm::{
-    hostcalls,
-    types::{BufferType, LogLevel, MapType},
+use crate::{
+    abi::{self, Callback, Headers},
+    labels::{ATTRIBUTES_MAX, Attribute},
+    outcome::{Ending, INTERNAL_REDIRECT, Kind, is_grpc, kind_matters, outcome},
 };
+use serin_proto::v1::Outcome;
 
-/// Writes a line to Envoy's log.
-pub(crate) fn log(level: LogLevel, message: &str) {
-    let _ = hostcalls::log(level, message);
+/// `request.duration`: first byte received until the end, in nanoseconds.
+pub(crate) fn duration_ns(callback: &Callback) -> Option<i64> {
+    number(callback, b"request\0duration").map(u64::cast_signed)
 }
 
-/// The wall clock: nanoseconds since 1970.
-pub(crate) fn now_ns() -> u64 {
-    let since = hostcalls::get_current_time().ok().and_then(|now| now.duration_since(UNIX_EPOCH).ok());
-    since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+/// `response.backend_latency`: first byte sent to the upstream until its last byte, in nanoseconds; absent unless the
+/// response was complete.
+pub(crate) fn backend_latency_ns(callback: &Callback) -> Option<i64> {
+    number(callback, b"response\0backend_latency").map(u64::cast_signed)
 }
 
-/// The wall clock: microseconds since 1970.
-pub(crate) fn now_us() -> u64 {
-    now_ns() / 1_000
+/// Whether a host of an upstream was chosen.
+pub(crate) fn had_upstream(callback: &Callback) -> bool {
+    callback.property(b"upstream\0address").is_some()
 }
 
-/// An attribute's bytes.
-pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
-    hostcalls::get_property(path.to_vec()).ok().flatten()
+/// The values of these attributes, in their order.
+pub(crate) fn read<'a>(callback: &'a Callback, attributes: &[Attribute]) -> [Option<&'a [u8]>; ATTRIBUTES_MAX] {
+    let mut values = [None; ATTRIBUTES_MAX];
+    for (value, attribute) in values.iter_mut().zip(attributes) {
+        *value = match attribute {
+            Attribute::Property(path) => callback.property(path),
+            Attribute::RequestHeader(name) => callback.header(Headers::Request, name),
+            Attribute::ResponseHeader(name) => callback.header(Headers::Response, name),
+        };
+    }
+    values
 }
 
-/// A text attribute.
-pub(crate) fn text(path: &[&str]) -> Option<String> {
-    property(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+/// How the request ended, and `response.code`.
+pub(crate) fn ending(callback: &Callback) -> (Outcome, Option<u64>) {
+    let code = number(callback, b"response\0code");
+    let flags = number(callback, b"response\0flags").unwrap_or(0);
+    let kind = if kind_matters(code) { kind(callback, code) } else { Kind::Plain };
+    (outcome(&Ending { code, flags, kind }), code)
+}
+
+/// `response.grpc_status` is there for plain HTTP too, so the request has to say what it is.
+fn kind(callback: &Callback, code: Option<u64>) -> Kind {
+    if code.is_some_and(|code| code >= 300) {
+        let details = callback.property(b"response\0code_details");
+        return if details == Some(INTERNAL_REDIRECT) { Kind::InternalRedirect } else { Kind::Plain };
+    }
+    match callback.header(Headers::Request, "content-type") {
+        Some(content) if is_grpc(content) => Kind::Grpc(number(callback, b"response\0grpc_status")),
+        Some(_) => Kind::Plain,
+        // A CONNECT request has no content type.
+        None if callback.header(Headers::Request, ":method") == Some(b"CONNECT") => Kind::Connect,
+        None => Kind::Plain,
+    }
+}
+
+/// The path of the request.
+pub(crate) fn path(callback: &Callback) -> Option<&[u8]> {
+    callback.header(Headers::Request, ":path")
+}
+
+/// Whether the response is a stream of server-sent events.
+pub(crate) fn is_event_stream(callback: &Callback) -> bool {
+    callback.header(Headers::Response, "content-type").is_some_and(|t| t.starts_with(b"text/event-stream"))
+}
+
+/// A value of this Envoy's node metadata.
+pub(crate) fn node_metadata(callback: &Callback, path: &[String]) -> Option<Vec<u8>> {
+    let parts = ["xds", "node", "metadata"].into_iter().chain(path.iter().map(String::as_str));
+    callback.property(parts.collect::<Vec<_>>().join("\0").as_bytes()).map(<[u8]>::to_vec)
+}
+
+/// This Envoy's node id, as the wire takes it.
+pub(crate) fn node_id(callback: &Callback) -> String {
+    let id = callback.property(b"xds\0node\0id").map(String::from_utf8_lossy);
+    id.filter(|id| !id.is_empty() && id.len() <= 256).map_or_else(|| "unknown".to_owned(), |id| id.into_owned())
 }
 
 /// A number: eight bytes, little endian.
-pub(crate) fn number(path: &[&str]) -> Option<u64> {
-    property(path)?.try_into().ok().map(u64::from_le_bytes)
+fn number(callback: &Callback, path: &[u8]) -> Option<u64> {
+    callback.property(path)?.try_into().ok().map(u64::from_le_bytes)
 }
 
-/// A duration in nanoseconds.
-pub(crate) fn duration_ns(path: &[&str]) -> Option<i64> {
-    number(path).map(u64::cast_signed)
-}
-
-/// A header of the request.
-pub(crate) fn request_header(name: &str) -> Option<Vec<u8>> {
-    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
-}
-
-/// The plugin configuration.
-pub(crate) fn configuration(size: usize) -> Vec<u8> {
-    hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten().unwrap_or_default()
-}
-
-/// The gRPC message that is being received.
-pub(crate) fn grpc_message(size: usize) -> Vec<u8> {
-    hostcalls::get_buffer(BufferType::GrpcReceiveBuffer, 0, size).ok().flatten().unwrap_or_default()
-}
-
-/// Asks for a tick in this many milliseconds, and from then on with this period.
-pub(crate) fn tick_in(ms: u64) {
-    let _ = hostcalls::set_tick_period(Duration::from_millis(ms.clamp(1, u64::from(u32::MAX))));
-}
-
-/// Opens a stream; `None` where Envoy does not know the cluster. `Some` does not mean that it is connected.
-pub(crate) fn open_stream(target: &[u8], service: &str, method: &str) -> Option<u32> {
-    let target = std::str::from_utf8(target).ok()?;
-    hostcalls::open_grpc_stream(target, service, method, Vec::new()).ok()
-}
-
-/// Sends a message. `true` does not mean that it arrives.
-pub(crate) fn send(token: u32, message: &[u8]) -> bool {
-    hostcalls::send_grpc_stream_message(token, Some(message), false).is_ok()
-}
-
-/// Resets a stream.
-pub(crate) fn cancel(token: u32) {
-    let _ = hostcalls::cancel_grpc_stream(token);
-}
-
-/// Lets Envoy delete this context. Only after its `on_done` returned false, only once, and only in a tick:
-/// otherwise the SDK panics.
-pub(crate) fn done() {
-    let _ = hostcalls::done();
+/// A number that no other VM on this node has: the start time, a counter within the process, and the `vm_id` (each has a
+/// counter of its own), mixed.
+pub(crate) fn boot_nonce(callback: &Callback) -> u64 {
+    let vm_id = callback.property(b"plugin_vm_id").unwrap_or_default();
+    let vm_id = vm_id.iter().fold(0u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+    // Odd factors, so that a change of one of the three alone always changes the sum.
+    let counter = process_counter(callback).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    abi::now_ns().wrapping_add(counter).wrapping_add(vm_id.wrapping_mul(0xbf58_476d_1ce4_e5b9))
 }
 
 /// A number that no other VM with this `vm_id` in this process has got: a counter in shared data.
 ///
 /// The host treats the first write of a key as unconditional, so two VMs could both create it; but the first VM of
 /// all starts alone, before any worker's.
-pub(crate) fn process_counter() -> u64 {
+fn process_counter(callback: &Callback) -> u64 {
     const KEY: &str = "serin.vm_counter";
     // Each failed round means that another VM succeeded; there are fewer than 6,500 VMs in a process.
     for _ in 0..6_500 {
-        let Ok((bytes, cas)) = hostcalls::get_shared_data(KEY) else { break };
+        let (bytes, version) = callback.shared(KEY);
         let count = bytes.and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes).wrapping_add(1);
-        if hostcalls::set_shared_data(KEY, Some(&count.to_le_bytes()), cas).is_ok() {
+        if abi::share(KEY, &count.to_le_bytes(), version) {
             return count;
         }
     }

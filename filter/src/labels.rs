@@ -1,20 +1,28 @@
-//! Where the labels of a series come from, and the series' key.
+//! Where the labels of a series come from.
+//!
+//! [`Source`] is what the configuration says. [`Labels`] is what a worker uses: which attributes to read for a request,
+//! each once, and how a label comes out of them; what cannot change while Envoy lives was read before.
 
-use serin_proto::v1::{Outcome, Series, Vantage};
+mod key;
+mod template;
 
-/// The longest label, in bytes; the wire's limit.
-pub const LABEL_MAX: usize = 256;
+use serin_proto::v1::{Outcome, Vantage};
+
+use crate::outcome::is_grpc;
+pub use key::{LABEL_MAX, outcome_of, overflow_key, series};
+pub use template::Templates;
+
 const UNKNOWN: &[u8] = b"unknown";
-/// The label of all series that found no room of their own.
-const OVERFLOW: &[u8] = b"overflow";
+/// Attributes read for one request, at most: four labels, and gRPC's method needs two.
+pub const ATTRIBUTES_MAX: usize = 8;
 
 /// Where one label comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// This text.
     Fixed(String),
-    /// A label of this Envoy's own node metadata (`LABELS.<key>`).
-    NodeLabel(String),
+    /// A value of this Envoy's own node metadata, by the keys that lead to it.
+    NodeMetadata(Vec<String>),
     /// The name of the upstream cluster.
     Cluster,
     /// The name of the upstream cluster without this prefix, which it must have.
@@ -29,6 +37,14 @@ pub enum Source {
     VirtualHost,
     /// Address and port of the upstream host.
     UpstreamAddress,
+    /// A value of the upstream host's metadata: the filter's namespace, and the keys that lead to it.
+    HostMetadata(Vec<String>),
+    /// A header of the response, by its name in lower case.
+    ResponseHeader(String),
+    /// The path of a gRPC call: `/package.Service/Method`.
+    GrpcMethod,
+    /// The first of these templates that the path fits.
+    PathTemplates(Templates),
     /// This Envoy's own node id.
     NodeId,
     /// Nothing: the label stays empty.
@@ -45,24 +61,15 @@ pub struct Sources {
     pub pod: Source,
 }
 
-/// What is read about a request, for labels. `None` where Envoy has no such attribute or nobody needs it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)] // Named like Envoy's attributes.
-pub struct Attributes {
-    pub cluster: Option<Vec<u8>>,
-    pub route_name: Option<Vec<u8>>,
-    pub virtual_host: Option<Vec<u8>>,
-    pub upstream_address: Option<Vec<u8>>,
-}
-
-/// Which attributes labels need.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)] // Named like `Attributes`.
-pub struct Needs {
-    pub cluster: bool,
-    pub route_name: bool,
-    pub virtual_host: bool,
-    pub upstream_address: bool,
+/// Something to ask the host about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// An attribute, by the parts of its path joined with NUL, as the host call takes it.
+    Property(Vec<u8>),
+    /// A header of the request.
+    RequestHeader(&'static str),
+    /// A header of the response.
+    ResponseHeader(String),
 }
 
 impl Source {
@@ -75,39 +82,140 @@ impl Source {
             "route_name" => Source::RouteName,
             "virtual_host" => Source::VirtualHost,
             "upstream_address" => Source::UpstreamAddress,
+            "grpc_method" => Source::GrpcMethod,
             "node_id" => Source::NodeId,
             "none" => Source::None,
             _ => return None,
         })
     }
+}
 
-    /// The label for a request, `None` where it cannot be told.
-    fn read<'a>(&'a self, of: &'a Attributes) -> Option<&'a [u8]> {
-        let cluster = of.cluster.as_deref();
+impl Sources {
+    /// What a vantage tells without being configured: a release's own sidecar knows itself from its node's
+    /// labels, the caller's side knows its upstream from Istio's cluster name.
+    pub fn of_vantage(vantage: Vantage) -> Self {
+        let label = |key: &str| Source::NodeMetadata(vec!["LABELS".to_owned(), key.to_owned()]);
+        let (service, release, pod) = match vantage {
+            Vantage::Inbound => (label("app"), label("version"), Source::NodeId),
+            _ => (Source::Host, Source::Subset, Source::None),
+        };
+        Sources { service, route: Source::RouteName, release, pod }
+    }
+}
+
+/// How a label comes out of the attributes that were read; the numbers are places among them.
+#[derive(Clone, Debug)]
+enum How {
+    Fixed(Vec<u8>),
+    Whole(usize),
+    After(usize, Vec<u8>),
+    IstioPart(usize, usize),
+    GrpcMethod { path: usize, content_type: usize },
+    Template(usize, Templates),
+}
+
+/// Reads the labels of requests.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    attributes: Vec<Attribute>,
+    /// Service, route, release, pod.
+    how: [How; 4],
+}
+
+impl Labels {
+    /// Fills in what cannot change while this Envoy lives: `node_metadata` is asked once for each label that needs it.
+    pub fn new(sources: Sources, node_id: &str, mut node_metadata: impl FnMut(&[String]) -> Option<Vec<u8>>) -> Self {
+        let mut attributes = Vec::new();
+        let Sources { service, route, release, pod } = sources;
+        let how = [service, route, release, pod].map(|source| match source {
+            Source::NodeId => How::Fixed(node_id.as_bytes().to_vec()),
+            Source::NodeMetadata(path) => How::Fixed(known(node_metadata(&path))),
+            source => how(source, &mut attributes),
+        });
+        Labels { attributes, how }
+    }
+
+    /// What to read about each request: at most [`ATTRIBUTES_MAX`].
+    pub fn attributes(&self) -> &[Attribute] {
+        &self.attributes
+    }
+
+    /// The place of the upstream cluster's name among the attributes, where it is read.
+    pub fn cluster(&self) -> Option<usize> {
+        self.attributes.iter().position(|attribute| *attribute == cluster())
+    }
+
+    /// Writes the key of a request's series over `key`. `values` are the attributes in their order, `None` where Envoy
+    /// has no such attribute.
+    pub fn write_key(&self, outcome: Outcome, values: &[Option<&[u8]>], key: &mut Vec<u8>) {
+        key.clear();
+        key.push(outcome as u8);
+        for how in &self.how {
+            key::push_label(key, how.label(values));
+        }
+    }
+}
+
+impl How {
+    fn label<'a>(&'a self, values: &[Option<&'a [u8]>]) -> &'a [u8] {
+        let value = |at: &usize| values.get(*at).copied().flatten();
         let label = match self {
-            Source::Fixed(text) => Some(text.as_bytes()),
-            Source::Cluster => cluster,
-            Source::ClusterAfter(prefix) => cluster.and_then(|name| name.strip_prefix(prefix.as_bytes())),
-            Source::Subset => cluster.and_then(|name| istio_part(name, 2)),
-            Source::Host => cluster.and_then(|name| istio_part(name, 3)),
-            Source::RouteName => of.route_name.as_deref(),
-            Source::VirtualHost => of.virtual_host.as_deref(),
-            Source::UpstreamAddress => of.upstream_address.as_deref(),
-            Source::None => return Some(b""),
-            // `Sources::settle` turned these into `Fixed`.
-            Source::NodeLabel(_) | Source::NodeId => None,
+            How::Fixed(text) => return text,
+            How::Whole(at) => value(at),
+            How::After(at, prefix) => value(at).and_then(|name| name.strip_prefix(&**prefix)),
+            How::IstioPart(at, part) => value(at).and_then(|name| istio_part(name, *part)),
+            How::GrpcMethod { path, content_type } => {
+                value(content_type).filter(|t| is_grpc(t)).and(value(path)).map(template::without_query)
+            }
+            How::Template(at, templates) => value(at).and_then(|path| templates.fit(path)),
         };
-        label.filter(|label| !label.is_empty())
+        label.filter(|label| !label.is_empty()).unwrap_or(UNKNOWN)
     }
+}
 
-    fn settle(self, node_id: &str, node_label: &mut impl FnMut(&str) -> Option<String>) -> Self {
-        let text = match &self {
-            Source::NodeId => Some(node_id.to_owned()),
-            Source::NodeLabel(key) => node_label(key),
-            _ => return self,
-        };
-        Source::Fixed(text.unwrap_or_default())
+fn known(label: Option<Vec<u8>>) -> Vec<u8> {
+    label.filter(|label| !label.is_empty()).unwrap_or_else(|| UNKNOWN.to_vec())
+}
+
+fn how(source: Source, attributes: &mut Vec<Attribute>) -> How {
+    let mut read = |attribute: Attribute| {
+        attributes.iter().position(|known| *known == attribute).unwrap_or_else(|| {
+            attributes.push(attribute);
+            attributes.len() - 1
+        })
+    };
+    match source {
+        Source::Fixed(text) => How::Fixed(text.into_bytes()),
+        Source::None => How::Fixed(Vec::new()),
+        // `Labels::new` has turned these into what they are.
+        Source::NodeId | Source::NodeMetadata(_) => How::Fixed(UNKNOWN.to_vec()),
+        Source::Cluster => How::Whole(read(cluster())),
+        Source::ClusterAfter(prefix) => How::After(read(cluster()), prefix.into_bytes()),
+        Source::Subset => How::IstioPart(read(cluster()), 2),
+        Source::Host => How::IstioPart(read(cluster()), 3),
+        Source::RouteName => How::Whole(read(property(&["xds", "route_name"]))),
+        Source::VirtualHost => How::Whole(read(property(&["xds", "virtual_host_name"]))),
+        Source::UpstreamAddress => How::Whole(read(property(&["upstream", "address"]))),
+        Source::HostMetadata(path) => {
+            let parts = ["xds", "upstream_host_metadata", "filter_metadata"].into_iter();
+            let parts: Vec<&str> = parts.chain(path.iter().map(String::as_str)).collect();
+            How::Whole(read(property(&parts)))
+        }
+        Source::ResponseHeader(name) => How::Whole(read(Attribute::ResponseHeader(name))),
+        Source::GrpcMethod => {
+            let content_type = read(Attribute::RequestHeader("content-type"));
+            How::GrpcMethod { content_type, path: read(Attribute::RequestHeader(":path")) }
+        }
+        Source::PathTemplates(templates) => How::Template(read(Attribute::RequestHeader(":path")), templates),
     }
+}
+
+fn property(parts: &[&str]) -> Attribute {
+    Attribute::Property(parts.join("\0").into_bytes())
+}
+
+fn cluster() -> Attribute {
+    property(&["xds", "cluster_name"])
 }
 
 /// Part of `direction|port|subset|host`; nothing where the name is not made like that.
@@ -116,177 +224,5 @@ fn istio_part(cluster: &[u8], part: usize) -> Option<&[u8]> {
     if parts().count() == 4 { parts().nth(part) } else { None }
 }
 
-impl Sources {
-    /// What a vantage tells without being configured: a release's own sidecar knows itself from its node's
-    /// labels, the caller's side knows its upstream from Istio's cluster name.
-    pub fn of_vantage(vantage: Vantage) -> Self {
-        let (service, release, pod) = match vantage {
-            Vantage::Inbound => {
-                (Source::NodeLabel("app".to_owned()), Source::NodeLabel("version".to_owned()), Source::NodeId)
-            }
-            _ => (Source::Host, Source::Subset, Source::None),
-        };
-        Sources { service, route: Source::RouteName, release, pod }
-    }
-
-    /// Fills in what cannot change while this Envoy lives, so that it is read only once.
-    #[must_use]
-    pub fn settle(self, node_id: &str, mut node_label: impl FnMut(&str) -> Option<String>) -> Self {
-        Sources {
-            service: self.service.settle(node_id, &mut node_label),
-            route: self.route.settle(node_id, &mut node_label),
-            release: self.release.settle(node_id, &mut node_label),
-            pod: self.pod.settle(node_id, &mut node_label),
-        }
-    }
-
-    fn all(&self) -> [&Source; 4] {
-        [&self.service, &self.route, &self.release, &self.pod]
-    }
-
-    /// Which attributes must be read for each request.
-    pub fn needs(&self) -> Needs {
-        let any = |test: fn(&Source) -> bool| self.all().into_iter().any(test);
-        Needs {
-            cluster: any(|s| matches!(s, Source::Cluster | Source::ClusterAfter(_) | Source::Subset | Source::Host)),
-            route_name: any(|s| *s == Source::RouteName),
-            virtual_host: any(|s| *s == Source::VirtualHost),
-            upstream_address: any(|s| *s == Source::UpstreamAddress),
-        }
-    }
-
-    /// Writes the key of a request's series over `key`.
-    pub fn write_key(&self, of: &Attributes, outcome: Outcome, key: &mut Vec<u8>) {
-        key.clear();
-        key.push(outcome as u8);
-        for source in self.all() {
-            push_label(key, source.read(of).unwrap_or(UNKNOWN));
-        }
-    }
-}
-
-/// Appends a length and at most [`LABEL_MAX`] bytes of valid UTF-8.
-fn push_label(key: &mut Vec<u8>, label: &[u8]) {
-    let lossy = String::from_utf8_lossy(label);
-    let cut = lossy.floor_char_boundary(LABEL_MAX);
-    key.extend_from_slice(&(cut as u16).to_le_bytes());
-    key.extend(lossy.bytes().take(cut));
-}
-
-/// The key of the series that takes what finds no room, for an outcome.
-pub fn overflow_key(outcome: u8) -> Vec<u8> {
-    let mut key = vec![outcome];
-    (0..4).for_each(|_| push_label(&mut key, OVERFLOW));
-    key
-}
-
-/// The outcome in a key, as its number on the wire.
-pub fn outcome_of(key: &[u8]) -> u8 {
-    key.first().copied().unwrap_or_default()
-}
-
-/// The series with this key, for the wire.
-pub fn series(id: u32, key: &[u8]) -> Series {
-    let mut rest = key.get(1..).unwrap_or_default();
-    let mut next = || {
-        let (length, after) = rest.split_first_chunk::<2>().unwrap_or((&[0, 0], &[]));
-        let (label, after) = after.split_at_checked(usize::from(u16::from_le_bytes(*length))).unwrap_or_default();
-        rest = after;
-        String::from_utf8_lossy(label).into_owned()
-    };
-    let (service, route, release, pod) = (next(), next(), next(), next());
-    Series { id, service, route, release, pod, outcome: i32::from(outcome_of(key)) }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const ISTIO: &str = "outbound|80|v2|reviews.default.svc.cluster.local";
-
-    fn attributes(cluster: &str) -> Attributes {
-        Attributes {
-            cluster: Some(cluster.into()),
-            route_name: Some("checkout".into()),
-            virtual_host: None,
-            upstream_address: Some("10.0.0.7:8080".into()),
-        }
-    }
-
-    #[test]
-    fn labels_come_from_their_source() {
-        let cases = [
-            (Source::Fixed("shop".into()), ISTIO, "shop"),
-            (Source::Cluster, "shop-v2", "shop-v2"),
-            (Source::ClusterAfter("shop-".into()), "shop-v2", "v2"),
-            (Source::ClusterAfter("shop-".into()), "cart-v2", "unknown"),
-            (Source::ClusterAfter("shop-".into()), "shop-", "unknown"),
-            (Source::Subset, ISTIO, "v2"),
-            (Source::Subset, "outbound|80||reviews.default.svc.cluster.local", "unknown"),
-            (Source::Host, ISTIO, "reviews.default.svc.cluster.local"),
-            (Source::Host, "PassthroughCluster", "unknown"),
-            (Source::Host, "a|b|c|d|e", "unknown"),
-            (Source::RouteName, ISTIO, "checkout"),
-            (Source::VirtualHost, ISTIO, "unknown"),
-            (Source::UpstreamAddress, ISTIO, "10.0.0.7:8080"),
-            (Source::None, ISTIO, ""),
-            (Source::NodeId, ISTIO, "node-1"),
-            (Source::NodeLabel("version".into()), ISTIO, "v3"),
-            (Source::NodeLabel("absent".into()), ISTIO, "unknown"),
-        ];
-        for (source, cluster, want) in cases {
-            let sources = Sources { pod: source.clone(), ..Sources::of_vantage(Vantage::Gateway) };
-            let sources = sources.settle("node-1", |key| (key == "version").then(|| "v3".to_owned()));
-            let mut key = Vec::new();
-            sources.write_key(&attributes(cluster), Outcome::Success, &mut key);
-            assert_eq!(series(0, &key).pod, want, "{source:?} of {cluster}");
-        }
-    }
-
-    #[test]
-    fn only_what_is_needed_is_read() {
-        let inbound = Sources::of_vantage(Vantage::Inbound).settle("n", |_| None);
-        assert_eq!(inbound.needs(), Needs { route_name: true, ..Needs::default() });
-        let gateway = Sources { pod: Source::UpstreamAddress, ..Sources::of_vantage(Vantage::Gateway) };
-        assert_eq!(
-            gateway.needs(),
-            Needs { cluster: true, route_name: true, upstream_address: true, virtual_host: false }
-        );
-    }
-
-    #[test]
-    fn the_overflow_series_is_named_so() {
-        let got = series(7, &overflow_key(Outcome::Timeout as u8));
-        let want = Series {
-            id: 7,
-            service: "overflow".into(),
-            route: "overflow".into(),
-            release: "overflow".into(),
-            pod: "overflow".into(),
-            outcome: Outcome::Timeout as i32,
-        };
-        assert_eq!(got, want);
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_become_a_label_of_at_most_256_bytes(route in prop::collection::vec(any::<u8>(), 0..600), text in "\\PC{0,300}") {
-            let of = Attributes { route_name: Some(route), cluster: Some(text.clone().into_bytes()), ..Attributes::default() };
-            let sources = Sources { service: Source::Cluster, ..Sources::of_vantage(Vantage::Gateway) };
-            let mut key = Vec::new();
-            sources.write_key(&of, Outcome::Reset, &mut key);
-            let got = series(1, &key);
-            prop_assert!(got.route.len() <= LABEL_MAX && !got.route.is_empty());
-            prop_assert!(got.service.len() <= LABEL_MAX);
-            prop_assert!(text.is_empty() || text.starts_with(&got.service));
-            prop_assert!(text.len() > LABEL_MAX || text.is_empty() || got.service == text);
-            prop_assert_eq!(got.outcome, Outcome::Reset as i32);
-        }
-
-        #[test]
-        fn no_key_makes_it_panic(key in prop::collection::vec(any::<u8>(), 0..40)) {
-            series(0, &key);
-        }
-    }
-}
+mod tests;

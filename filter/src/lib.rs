@@ -1,18 +1,20 @@
 //! The proxy-wasm filter: counts every request of one Envoy worker and reports the counts.
 //!
 //! ```text
-//! callbacks ─► measure ─► recorder ─► outbox ─► report ─► gRPC stream
-//! (root, http:  outcome,   (pure)     (pure)    (pure)    (host: IO)
-//!  IO)          labels (pure)            ▲
-//!                                        └── acks
+//! Envoy ─► abi ─► vm ─► counter ─► recorder ─► outbox ─► report ─► link ─► gRPC stream
+//!          (IO)   (IO)  outcome,   (pure)     (pure)    (pure)    (IO)
+//!                       labels,                  ▲
+//!                       measure (pure)           └── acks
 //! ```
 //!
-//! [`reporter`] drives the pure part: events and a clock reading in, actions out. `host` is the only file that
-//! makes hostcalls; it, `root`, `http` and `worker` exist on wasm32 only. Nothing here may panic: a trap ends the VM
-//! and with it every count that was not delivered yet.
+//! [`reporter`] drives the pure part: events and a clock reading in, actions out. `abi` is the only file that makes
+//! host calls and has `unsafe`; it, `host`, `link`, `counter` and `vm` exist on wasm32 only. Nothing here may panic: a trap
+//! ends the VM and with it every count that was not delivered yet.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod active;
+pub mod budget;
 pub mod config;
 pub mod labels;
 pub mod measure;
@@ -24,10 +26,12 @@ pub mod reporter;
 pub mod sealed;
 
 #[cfg(target_arch = "wasm32")]
+mod abi;
+#[cfg(target_arch = "wasm32")]
+mod counter;
+#[cfg(target_arch = "wasm32")]
 mod host;
 #[cfg(target_arch = "wasm32")]
-mod http;
+mod link;
 #[cfg(target_arch = "wasm32")]
-mod root;
-#[cfg(target_arch = "wasm32")]
-mod worker;
+mod vm;

@@ -6,17 +6,20 @@
 
 use std::collections::VecDeque;
 
-use crate::sealed::Sealed;
+use crate::{report::Delivered, sealed::Sealed};
 
 /// Reports that were sent and not acknowledged, at most. Nothing else bounds what Envoy buffers for a stream
-/// whose reader is stuck: 8 reports of at most 0.9 MB are 7 MB, commonly 8 x 4 kB.
+/// whose reader is stuck.
 pub const IN_FLIGHT_MAX: usize = 8;
+/// What they take in memory, at most, unless it is one report alone: 8 of the largest common ones, 100 series with 50
+/// buckets and names of 60 bytes.
+const IN_FLIGHT_BYTES_MAX: usize = 1 << 20;
 
-/// Reports that wait, at most, before the two oldest are merged: half a minute at one second each. In memory the
-/// oldest takes at most 1.2 MB and the others, never merged, at most 6,144 buckets x 16 B + 536 kB of keys each:
-/// with the ones in flight at most 30 MB, where every interval had 512 new series with the longest names.
-/// Commonly it is 100 series with 10 buckets in each timing and common names: 38 x 50 kB = 2 MB.
+/// Reports that wait, at most, before the two oldest are merged: half a minute at one second each.
 pub const PENDING_MAX: usize = 30;
+/// What they take in memory, at most, unless it is one report alone (below 0.8 MB): they are merged earlier when labels
+/// are long and many. Merged ones hold each series once.
+const PENDING_BYTES_MAX: usize = 1 << 20;
 
 /// A report with its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,20 +50,24 @@ impl Outbox {
     /// Takes a report to deliver.
     pub fn push(&mut self, sealed: Sealed) {
         self.pending.push_back(sealed);
-        if self.pending.len() > PENDING_MAX
-            && let Some(mut oldest) = self.pending.pop_front()
-        {
-            if let Some(next) = self.pending.pop_front() {
+        while self.pending.len() > PENDING_MAX || bytes(&self.pending) > PENDING_BYTES_MAX {
+            let Some(mut oldest) = self.pending.pop_front() else { return };
+            let next = self.pending.pop_front();
+            let is_last = next.is_none();
+            if let Some(next) = next {
                 oldest.merge(next);
             }
             self.pending.push_front(oldest);
+            if is_last {
+                return;
+            }
         }
     }
 
     /// The next report for the current stream: first those of an earlier stream again, then new ones, while
     /// fewer than [`IN_FLIGHT_MAX`] are unacknowledged.
     pub fn next_to_send(&mut self) -> Option<&Numbered> {
-        if self.sent == self.in_flight.len() && self.in_flight.len() < IN_FLIGHT_MAX {
+        if self.sent == self.in_flight.len() && self.has_room() {
             let sealed = self.pending.pop_front()?;
             self.numbered += 1;
             let requests_before = self.requests_numbered;
@@ -97,7 +104,20 @@ impl Outbox {
 
     /// Whether reports wait for acknowledgements of others.
     pub fn is_stuck(&self) -> bool {
-        self.sent >= IN_FLIGHT_MAX
+        self.sent > 0 && !self.has_room()
+    }
+
+    /// Whether the next report may be sent before another one is acknowledged.
+    fn has_room(&self) -> bool {
+        let next = self.pending.front().map_or(0, Sealed::bytes);
+        let bytes = bytes(self.in_flight.iter().map(|report| &report.sealed)) + next;
+        self.in_flight.is_empty() || (self.in_flight.len() < IN_FLIGHT_MAX && bytes <= IN_FLIGHT_BYTES_MAX)
+    }
+
+    /// How many reports are not acknowledged, and about what they take in memory.
+    pub fn backlog(&self) -> (usize, usize) {
+        let in_flight = self.in_flight.iter().map(|report| &report.sealed);
+        (self.in_flight.len() + self.pending.len(), bytes(in_flight.chain(&self.pending)))
     }
 
     /// Whether something was sent on the current stream and not acknowledged.
@@ -116,21 +136,21 @@ impl Outbox {
         in_flight.chain(&self.pending).fold(0, |sum, sealed| sum.saturating_add(sealed.requests()))
     }
 
-    /// Requests in all numbered reports.
-    pub fn requests_numbered(&self) -> u64 {
-        self.requests_numbered
+    /// What all numbered reports hold.
+    pub fn numbered(&self) -> Delivered {
+        Delivered { requests: self.requests_numbered, overflow: self.overflow_numbered }
     }
+}
 
-    /// Requests in all numbered reports that were put into an overflow series.
-    pub fn overflow_numbered(&self) -> u64 {
-        self.overflow_numbered
-    }
+fn bytes<'a>(reports: impl IntoIterator<Item = &'a Sealed>) -> usize {
+    reports.into_iter().map(Sealed::bytes).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sealed::Interval;
+    use crate::sealed::{Interval, SeriesCounts};
+    use serin_sketch::{Bucket, Counts};
 
     fn sealed(second: u64) -> Sealed {
         Sealed::new(Interval { start_us: second * 1_000_000, ms: 1_000 }, Vec::new(), second, second % 2)
@@ -154,7 +174,7 @@ mod tests {
         outbox.rewind();
         assert_eq!(outbox.first_sequence(), 3);
         assert_eq!(sent(&mut outbox), [(3, 3, 3), (4, 6, 4)]);
-        assert_eq!((outbox.requests_numbered(), outbox.overflow_numbered()), (10, 2));
+        assert_eq!(outbox.numbered(), Delivered { requests: 10, overflow: 2 });
         assert!(outbox.acknowledge(4) && outbox.is_empty());
         assert_eq!(outbox.first_sequence(), 5);
     }
@@ -175,7 +195,33 @@ mod tests {
             sent(&mut outbox);
         }
         assert!(outbox.is_empty());
-        assert_eq!(outbox.requests_numbered(), total);
+        assert_eq!(outbox.numbered().requests, total);
+    }
+
+    /// Labels of 1,000 bytes that are new in every interval: 40 kB a report.
+    #[test]
+    fn large_reports_are_merged_earlier_and_fewer_are_in_flight() {
+        let mut outbox = Outbox::default();
+        let large = |second: u64| {
+            let key = |i: u64| format!("\u{1}{}", (second * 400 + i).to_string().repeat(200)).into_bytes();
+            let series = (0..400).map(|i| SeriesCounts {
+                total: Counts::from_iter([(Bucket::FIRST, 1)]),
+                ..SeriesCounts::new(key(i).into())
+            });
+            Sealed::new(Interval { start_us: second * 1_000_000, ms: 1_000 }, series.collect(), 400, 0)
+        };
+        for second in 1..=60 {
+            outbox.push(large(second));
+            assert!(outbox.backlog().1 <= IN_FLIGHT_BYTES_MAX + PENDING_BYTES_MAX, "{second}");
+            sent(&mut outbox);
+        }
+        assert!(outbox.is_stuck() && outbox.in_flight.len() < IN_FLIGHT_MAX);
+        for _ in 0..60 {
+            outbox.acknowledge(outbox.numbered);
+            sent(&mut outbox);
+        }
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.numbered().requests, 60 * 400);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct Ending {
     pub code: Option<u64>,
     /// `response.flags`: a bit mask.
     pub flags: u64,
-    /// What the request was, as far as a response below 300 needs it.
+    /// What the request was, as far as a response below 400 needs it.
     pub kind: Kind,
 }
 
@@ -50,11 +50,32 @@ pub enum Kind {
     Grpc(Option<u64>),
     /// A tunnel (CONNECT).
     Connect,
+    /// A redirect that Envoy followed by itself.
+    InternalRedirect,
+}
+
+/// `response.code_details` of a redirect that Envoy followed by itself
+/// (`ResponseCodeDetailValues::InternalRedirect`).
+pub const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
+
+/// Whether a tunnel or a gRPC call with this code is what it says.
+fn is_good(code: Option<u64>) -> bool {
+    matches!(code, Some(200..300))
 }
 
 /// Whether the kind of a request with this code matters to its outcome.
 pub fn kind_matters(code: Option<u64>) -> bool {
-    matches!(code, Some(200..300))
+    matches!(code, Some(200..400))
+}
+
+/// The outcome of a long-lived stream: that it ended well, or that its caller left it once it was open, is its
+/// natural end.
+pub fn of_stream(outcome: Outcome, code: Option<u64>) -> Outcome {
+    match outcome {
+        Outcome::Success => Outcome::Upgrade,
+        Outcome::Aborted if is_good(code) => Outcome::Upgrade,
+        other => other,
+    }
 }
 
 /// How a request ended. What broke it off goes before what its response said: a response of 200 that was reset
@@ -63,8 +84,11 @@ pub fn kind_matters(code: Option<u64>) -> bool {
 pub fn outcome(ending: &Ending) -> Outcome {
     let Ending { code, flags, kind } = *ending;
     // An upgrade's lifetime is no latency, however it ends.
-    if code == Some(101) || (kind == Kind::Connect && kind_matters(code)) {
+    if code == Some(101) || (kind == Kind::Connect && is_good(code)) {
         return Outcome::Upgrade;
+    }
+    if kind == Kind::InternalRedirect {
+        return Outcome::Redirected;
     }
     // Envoy answers 408 when it waited for the caller, 504 when it waited for the upstream.
     if flags & TIMEOUT != 0 && code != Some(408) {
@@ -153,9 +177,25 @@ mod tests {
             ("websocket", Some(101), 0x4000, Plain, Outcome::Upgrade),
             ("tunnel", Some(200), 0, Connect, Outcome::Upgrade),
             ("refused tunnel", Some(403), 0, Connect, Outcome::ClientError),
+            ("redirect followed by Envoy", Some(302), 0, Kind::InternalRedirect, Outcome::Redirected),
+            ("redirect for the caller", Some(302), 0, Plain, Outcome::Success),
         ];
         for (name, code, flags, kind, want) in cases {
             check(name, code, flags, kind, want);
+        }
+    }
+
+    #[test]
+    fn a_stream_ends_well_when_its_caller_leaves_it() {
+        let cases = [
+            (Outcome::Success, Some(200), Outcome::Upgrade),
+            (Outcome::Aborted, Some(200), Outcome::Upgrade),
+            (Outcome::Aborted, None, Outcome::Aborted),
+            (Outcome::ServerError, Some(200), Outcome::ServerError),
+            (Outcome::Reset, Some(200), Outcome::Reset),
+        ];
+        for (outcome, code, want) in cases {
+            assert_eq!(of_stream(outcome, code), want, "{outcome:?} {code:?}");
         }
     }
 

@@ -23,6 +23,8 @@ pub const SERIES_MAX: usize = 512;
 /// Series live for one interval: what is not used any more takes no room, and a limit on series needs no ageing.
 pub struct Recorder {
     series_max: usize,
+    /// Keys that reports on their way still hold, so that each is in memory once.
+    pool: HashTable<Rc<[u8]>>,
     keys: Vec<Rc<[u8]>>,
     by_key: HashTable<u16>,
     cells: Cells,
@@ -35,6 +37,7 @@ impl Recorder {
     pub fn new(series_max: usize) -> Self {
         Recorder {
             series_max: series_max.min(SERIES_MAX),
+            pool: HashTable::new(),
             keys: Vec::new(),
             by_key: HashTable::new(),
             cells: Cells::new(),
@@ -85,6 +88,7 @@ impl Recorder {
             }
         });
         self.by_key.clear();
+        self.pool.retain(|key| Rc::strong_count(key) > 1);
         let requests = std::mem::take(&mut self.requests);
         let overflow = std::mem::take(&mut self.overflow);
         Some(Sealed::new(interval, series, requests, overflow))
@@ -98,7 +102,8 @@ impl Recorder {
     /// There are at most `series_max` + 256 series (an overflow key per outcome byte), so ids fit.
     fn insert(&mut self, key: &[u8]) -> u16 {
         let id = self.keys.len() as u16;
-        self.keys.push(key.into());
+        let pooled = self.pool.entry(hash(key), |known| **known == *key, |known| hash(known));
+        self.keys.push(pooled.or_insert_with(|| key.into()).get().clone());
         let keys = &self.keys;
         self.by_key.insert_unique(hash(key), id, |id| keys.get(usize::from(*id)).map_or(0, |k| hash(k)));
         id

@@ -5,47 +5,60 @@ use std::{collections::BTreeMap, rc::Rc};
 use prost::Message;
 use serin_proto::{
     convert,
-    v1::{ReportRequest, ReportResponse, Reporter, SeriesDelta},
+    v1::{ReportRequest, ReportResponse, Reporter, ReporterState, SeriesDelta},
 };
 
 use crate::{labels, outbox::Numbered, recorder::SERIES_MAX, sealed::Interval};
 
-/// Series defined in one stream, at most: the aggregator takes no more, and their keys take at most 4,096 x 1,033 B = 4 MB, and commonly
-/// 330 kB. Where more come up (pods that come and go), a new stream starts afresh.
+/// Series defined in one stream, at most: the aggregator takes no more. Where more come up (pods that come and go), a new
+/// stream starts afresh.
 const DEFINED_MAX: usize = 4_096;
+/// What their keys may take before it does: commonly 4,096 x 80 B = 330 kB. One more report adds at most 512 x 1,033 B.
+const DEFINED_BYTES_MAX: usize = 512 << 10;
 /// Series in one report, at most: those with labels, and an overflow series for each outcome.
-const REPORT_SERIES_MAX: usize = SERIES_MAX + 7;
+const REPORT_SERIES_MAX: usize = SERIES_MAX + 8;
+
+/// Requests in all numbered reports, and those of them that are in an overflow series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Delivered {
+    pub requests: u64,
+    pub overflow: u64,
+}
 
 /// Encodes the messages of one stream.
 #[derive(Debug)]
 pub struct Encoder {
     reporter: Option<Reporter>,
     defined: BTreeMap<Rc<[u8]>, u32>,
+    defined_bytes: usize,
 }
 
 impl Encoder {
     /// For a new stream, whose first message names the reporter.
     pub fn new(reporter: Reporter) -> Self {
-        Encoder { reporter: Some(reporter), defined: BTreeMap::new() }
+        Encoder { reporter: Some(reporter), defined: BTreeMap::new(), defined_bytes: 0 }
     }
 
     /// Whether another report might define more series than a stream may: then a new stream is needed.
     pub fn is_worn(&self) -> bool {
-        self.defined.len() + REPORT_SERIES_MAX > DEFINED_MAX
+        self.defined.len() + REPORT_SERIES_MAX > DEFINED_MAX || self.defined_bytes > DEFINED_BYTES_MAX
     }
 
     /// A report, with the definitions of the series that this stream has not seen.
-    pub fn report(&mut self, report: &Numbered) -> Vec<u8> {
+    pub fn report(&mut self, report: &Numbered, state: Option<ReporterState>) -> Vec<u8> {
         let mut request = ReportRequest {
             reporter: self.reporter.take(),
             sequence: report.sequence,
             requests_before: report.requests_before,
             overflow_requests: report.overflow_requests,
+            state,
             ..during(report.sealed.interval())
         };
         for counts in report.sealed.series() {
             let next = self.defined.len() as u32;
             let id = *self.defined.entry(counts.key.clone()).or_insert_with(|| {
+                self.defined_bytes += counts.key.len();
                 request.new_series.push(labels::series(next, &counts.key));
                 next
             });
@@ -56,9 +69,12 @@ impl Encoder {
     }
 
     /// A sign of life from a reporter that has nothing to report.
-    pub fn heartbeat(&mut self, interval: Interval, requests_before: u64, overflow_requests: u64) -> Vec<u8> {
+    pub fn heartbeat(&mut self, interval: Interval, delivered: Delivered, state: Option<ReporterState>) -> Vec<u8> {
         let reporter = self.reporter.take();
-        ReportRequest { reporter, requests_before, overflow_requests, ..during(interval) }.encode_to_vec()
+        let Delivered { requests, overflow } = delivered;
+        let told =
+            ReportRequest { reporter, requests_before: requests, overflow_requests: overflow, ..during(interval) };
+        ReportRequest { state, ..told }.encode_to_vec()
     }
 }
 
@@ -91,7 +107,7 @@ pub fn target(cluster: &str) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::{
-        labels::{Attributes, Sources},
+        labels::{Labels, Sources},
         measure::Timings,
         outbox::Outbox,
         recorder::Recorder,
@@ -115,8 +131,8 @@ mod tests {
 
     fn numbered(requests: u64) -> Numbered {
         let mut key = Vec::new();
-        let of = Attributes { route_name: Some("r".into()), cluster: Some("o|8|v|h".into()), ..Attributes::default() };
-        Sources::of_vantage(Vantage::Gateway).write_key(&of, Outcome::Success, &mut key);
+        let labels = Labels::new(Sources::of_vantage(Vantage::Gateway), "n", |_| None);
+        labels.write_key(Outcome::Success, &[Some(b"o|8|v|h"), Some(b"r")], &mut key);
         let mut recorder = Recorder::new(8);
         (0..requests).for_each(|_| recorder.record(&key, Timings { upstream: Some(Micros(5)), total: Micros(7) }));
         let mut outbox = Outbox::default();
@@ -140,15 +156,19 @@ mod tests {
             // 6 deltas: series 0 is left out; upstream and total with packed gaps and counts.
             0x32, 16, 0x12, 6, 0x0a, 1, 5, 0x12, 1, 3, 0x1a, 6, 0x0a, 1, 7, 0x12, 1, 3,
         ];
-        assert_eq!(encoder.report(&numbered(3)), first);
+        assert_eq!(encoder.report(&numbered(3), None), first);
         #[rustfmt::skip]
         let second = [
             0x10, 1, 0x19, 8, 7, 6, 5, 4, 3, 2, 1, 0x20, 0xe8, 0x07,
             0x32, 16, 0x12, 6, 0x0a, 1, 5, 0x12, 1, 2, 0x1a, 6, 0x0a, 1, 7, 0x12, 1, 2,
         ];
-        assert_eq!(encoder.report(&numbered(2)), second, "neither reporter nor series come twice");
+        assert_eq!(encoder.report(&numbered(2), None), second, "neither reporter nor series come twice");
         let heartbeat = [0x19, 8, 7, 6, 5, 4, 3, 2, 1, 0x20, 0xe8, 0x07, 0x38, 5];
-        assert_eq!(encoder.heartbeat(INTERVAL, 5, 0), heartbeat);
+        assert_eq!(encoder.heartbeat(INTERVAL, Delivered { requests: 5, overflow: 0 }, None), heartbeat);
+        let state = ReporterState { interval_ms: 1_000, tick_us: 300, sent_bytes: 5, ..ReporterState::default() };
+        // 9 state: interval_ms, tick_us, sent_bytes.
+        let told = [&heartbeat[..12], &[0x4a, 8, 0x08, 0xe8, 0x07, 0x10, 0xac, 0x02, 0x18, 5]].concat();
+        assert_eq!(encoder.heartbeat(INTERVAL, Delivered::default(), Some(state)), told);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serin_proto::v1;
 
 use crate::{
+    budget::Budget,
     measure::Timings,
     outbox::Outbox,
     recorder::{Recorder, SERIES_MAX},
@@ -31,14 +32,31 @@ pub enum Action {
     Send(Vec<u8>),
 }
 
+impl Action {
+    fn bytes(&self) -> u64 {
+        if let Action::Send(message) = self { message.len() as u64 } else { 0 }
+    }
+}
+
+/// What a reporter says of its worker and cannot know by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // As in `ReporterState`.
+pub struct Surroundings {
+    pub memory_bytes: u64,
+    pub active_requests: u32,
+    pub oldest_active_ms: u64,
+}
+
 /// Counts one worker's requests and sees to it that the aggregator gets each count exactly once.
 pub struct Reporter {
     identity: v1::Reporter,
-    interval_ms: u64,
+    budget: Budget,
     interval_start_us: u64,
     recorder: Recorder,
     outbox: Outbox,
     stream: Option<Encoder>,
+    sent_bytes: u64,
+    surroundings: Surroundings,
     failures: u32,
     wait_ticks: u64,
     unanswered_ticks: u64,
@@ -49,11 +67,13 @@ impl Reporter {
     pub fn new(identity: v1::Reporter, interval_ms: u64, now_us: u64) -> Self {
         Reporter {
             identity,
-            interval_ms: interval_ms.max(1),
+            budget: Budget::new(interval_ms.max(1)),
             interval_start_us: now_us,
             recorder: Recorder::new(SERIES_MAX),
             outbox: Outbox::default(),
             stream: None,
+            sent_bytes: 0,
+            surroundings: Surroundings::default(),
             failures: 0,
             wait_ticks: 0,
             unanswered_ticks: 0,
@@ -69,7 +89,8 @@ impl Reporter {
     }
 
     /// Seals the interval that ends at `now_us` and sends what can be sent. Streams are opened here and nowhere else.
-    pub fn tick(&mut self, now_us: u64) -> Vec<Action> {
+    pub fn tick(&mut self, now_us: u64, surroundings: Surroundings) -> Vec<Action> {
+        self.surroundings = surroundings;
         let interval = self.seal(now_us);
         let mut actions = Vec::new();
         if self.give_up_dead_stream(&mut actions) {
@@ -86,11 +107,18 @@ impl Reporter {
             actions.push(Action::Open);
         }
         if !self.send(&mut actions) && !self.outbox.is_stuck() {
-            let (requests, overflow) = (self.outbox.requests_numbered(), self.outbox.overflow_numbered());
-            let heartbeat = self.stream.as_mut().map(|encoder| encoder.heartbeat(interval, requests, overflow));
+            let (delivered, state) = (self.outbox.numbered(), Some(self.state()));
+            let heartbeat = self.stream.as_mut().map(|encoder| encoder.heartbeat(interval, delivered, state));
             actions.extend(heartbeat.map(Action::Send));
         }
+        self.sent_bytes += actions.iter().map(Action::bytes).sum::<u64>();
         actions
+    }
+
+    /// Takes what the last tick took, sending included, and says which interval it is from now on, in milliseconds, where it
+    /// became another one.
+    pub fn took(&mut self, us: u64) -> Option<u64> {
+        self.budget.took(us).then(|| self.budget.interval_ms())
     }
 
     /// Takes a message from the aggregator.
@@ -101,6 +129,7 @@ impl Reporter {
             if self.outbox.acknowledge(sequence) {
                 self.unanswered_ticks = 0;
                 self.send(&mut actions);
+                self.sent_bytes += actions.iter().map(Action::bytes).sum::<u64>();
             }
         }
         actions
@@ -112,7 +141,7 @@ impl Reporter {
         self.outbox.rewind();
         self.failures = self.failures.saturating_add(1);
         let backoff_ms = BACKOFF_MS << (self.failures - 1).min(BACKOFF_DOUBLINGS);
-        let ticks = backoff_ms.div_ceil(self.interval_ms);
+        let ticks = backoff_ms.div_ceil(self.budget.interval_ms());
         // The workers of an Envoy lose their streams together: up to half as much again, and a tick, spreads them out.
         let jitter = self.identity.boot_nonce.rotate_right(self.failures) % (ticks / 2 + 2);
         self.wait_ticks = ticks - 1 + jitter;
@@ -120,13 +149,15 @@ impl Reporter {
 
     /// How long until the next tick, in milliseconds: ticks come at multiples of the interval, so that the slices of
     /// all workers line up.
-    pub fn next_tick_ms(&self, now_us: u64) -> u64 {
-        let interval_us = self.interval_ms * 1_000;
+    pub fn next_tick_ms(&self, now_us: u64) -> u32 {
+        let interval_ms = self.budget.interval_ms();
+        let interval_us = interval_ms * 1_000;
         let left_ms = (interval_us - now_us % interval_us).div_ceil(1_000);
-        if left_ms < EARLY_MS { left_ms + self.interval_ms } else { left_ms }
+        // At most 10 s and a tick, so it fits.
+        (if left_ms < EARLY_MS { left_ms + interval_ms } else { left_ms }) as u32
     }
 
-    /// Envoy wants the context gone: no more waiting between attempts.
+    /// There is another way to the aggregator: no more waiting between attempts.
     pub fn hurry(&mut self) {
         self.wait_ticks = 0;
     }
@@ -139,6 +170,20 @@ impl Reporter {
     /// Requests that were sealed and not acknowledged.
     pub fn undelivered(&self) -> u64 {
         self.outbox.undelivered()
+    }
+
+    fn state(&self) -> v1::ReporterState {
+        let (reports, bytes) = self.outbox.backlog();
+        v1::ReporterState {
+            interval_ms: self.budget.interval_ms() as u32,
+            tick_us: self.budget.tick_us(),
+            sent_bytes: self.sent_bytes,
+            backlog_reports: reports as u32,
+            backlog_bytes: bytes as u64,
+            memory_bytes: self.surroundings.memory_bytes,
+            active_requests: self.surroundings.active_requests,
+            oldest_active_ms: self.surroundings.oldest_active_ms,
+        }
     }
 
     fn seal(&mut self, now_us: u64) -> Interval {
@@ -155,7 +200,7 @@ impl Reporter {
     fn give_up_dead_stream(&mut self, actions: &mut Vec<Action>) -> bool {
         let Some(encoder) = &self.stream else { return false };
         self.unanswered_ticks = if self.outbox.awaits_ack() { self.unanswered_ticks + 1 } else { 0 };
-        if self.unanswered_ticks * self.interval_ms > ACK_WITHIN_MS {
+        if self.unanswered_ticks * self.budget.interval_ms() > ACK_WITHIN_MS {
             actions.push(Action::Cancel);
             self.closed();
             return true;
@@ -171,10 +216,11 @@ impl Reporter {
     /// Sends as many reports as the window has room for; says whether there were any.
     fn send(&mut self, actions: &mut Vec<Action>) -> bool {
         let before = actions.len();
+        let state = self.state();
         if let Some(encoder) = &mut self.stream {
             while !encoder.is_worn() {
                 let Some(report) = self.outbox.next_to_send() else { break };
-                actions.push(Action::Send(encoder.report(report)));
+                actions.push(Action::Send(encoder.report(report, Some(state))));
             }
         }
         actions.len() > before

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use serin_sketch::{BUCKETS, Counts};
+use serin_sketch::Counts;
 
 use crate::{
     labels::{outcome_of, overflow_key},
@@ -10,15 +10,19 @@ use crate::{
 };
 
 /// The number of outcomes on the wire, each with an overflow series.
-const OUTCOMES: usize = 7;
+const OUTCOMES: usize = 8;
 
-/// The most non-empty buckets in one report: as many as the overflow series alone can have, 7 outcomes x 2
-/// timings x 2,960 buckets = 41,440, so that folding series into them always gets there.
+/// What one report takes in memory, at most, as [`Sealed::bytes`] counts it: 300 series with the longest labels and 40
+/// buckets each, or 512 with labels of 50 bytes and 50 buckets. Only overflow series, which take everything else, can
+/// exceed it: 8 outcomes x 2 timings x 2,960 buckets x 16 B = 758 kB, were every bucket in use.
 ///
-/// On the wire a bucket takes at most 2 B (gap) + 6 B (count to 2^40): 332 kB. The 519 series take at most 4 x
-/// 259 B + 8 B to define and 30 B to refer to: 558 kB. So a report is below 0.9 MB; in memory its buckets take 16 B
-/// each: 663 kB, and its keys 536 kB.
-pub const CELLS_MAX: usize = OUTCOMES * 2 * BUCKETS;
+/// On the wire a bucket takes at most 2 B (gap) + 6 B (count to 2^40), so a report is below half of what it takes in memory,
+/// and below the aggregator's limit of 1 MiB.
+pub const REPORT_BYTES_MAX: usize = 512 << 10;
+/// A bucket and its count.
+const CELL_BYTES: usize = 16;
+/// A series without its key and buckets: two vectors, a shared pointer and their headers.
+const SERIES_BYTES: usize = 112;
 
 const MS_MAX: u64 = 86_400_000;
 
@@ -70,13 +74,13 @@ impl SeriesCounts {
         self.total.merge(&other.total);
     }
 
-    fn cells(&self) -> usize {
-        self.upstream.iter().len() + self.total.iter().len()
+    fn bytes(&self) -> usize {
+        SERIES_BYTES + self.key.len() + CELL_BYTES * (self.upstream.iter().len() + self.total.iter().len())
     }
 }
 
 /// What was counted in an interval that is over. At most [`SERIES_MAX`] series and an overflow series per outcome,
-/// and at most [`CELLS_MAX`] buckets.
+/// in at most [`REPORT_BYTES_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
     interval: Interval,
@@ -84,13 +88,16 @@ pub struct Sealed {
     series: Vec<SeriesCounts>,
     requests: u64,
     overflow: u64,
+    bytes: usize,
 }
 
 impl Sealed {
     /// `requests` is the sum of all `total`s, `overflow` those of them that were put into an overflow series.
     pub(crate) fn new(interval: Interval, mut series: Vec<SeriesCounts>, requests: u64, overflow: u64) -> Self {
         series.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Sealed { interval, series, requests, overflow }
+        let mut sealed = Sealed { interval, series, requests, overflow, bytes: 0 };
+        sealed.fold(SERIES_MAX, REPORT_BYTES_MAX);
+        sealed
     }
 
     /// When it was counted.
@@ -113,6 +120,11 @@ impl Sealed {
         self.overflow
     }
 
+    /// About what it takes in memory. Keys that other reports share are counted in each.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Adds a neighbour. No request is lost; where the sum exceeds the limits the series with the fewest requests are
     /// folded into the overflow series of their outcome.
     pub fn merge(&mut self, other: Sealed) {
@@ -122,7 +134,7 @@ impl Sealed {
         for series in other.series {
             self.add(series);
         }
-        self.fold(SERIES_MAX, CELLS_MAX);
+        self.fold(SERIES_MAX, REPORT_BYTES_MAX);
     }
 
     fn add(&mut self, series: SeriesCounts) {
@@ -137,9 +149,9 @@ impl Sealed {
     }
 
     /// In one pass over the series, sorted by their requests: this runs on the worker's event loop.
-    fn fold(&mut self, series_max: usize, cells_max: usize) {
-        let mut cells: usize = self.series.iter().map(SeriesCounts::cells).sum();
-        if self.series.len() <= series_max && cells <= cells_max {
+    fn fold(&mut self, series_max: usize, bytes_max: usize) {
+        self.bytes = self.series.iter().map(SeriesCounts::bytes).sum();
+        if self.series.len() <= series_max && self.bytes <= bytes_max {
             return;
         }
         let overflow_keys: Vec<Rc<[u8]>> = (0..=OUTCOMES as u8).map(|outcome| overflow_key(outcome).into()).collect();
@@ -148,18 +160,20 @@ impl Sealed {
         // The largest first, so that the smallest are taken off the end; among equals the first key goes first.
         named.reverse();
         named.sort_by_key(|s| std::cmp::Reverse(s.total.total()));
-        while named.len() > series_max || cells > cells_max {
+        while named.len() > series_max || self.bytes > bytes_max {
             let Some(smallest) = named.pop() else { break };
             self.overflow = self.overflow.saturating_add(smallest.total.total());
+            self.bytes -= smallest.bytes();
             let key: Rc<[u8]> = overflow_key(outcome_of(&smallest.key)).into();
             let at = overflow.iter().position(|s: &SeriesCounts| s.key == key).unwrap_or_else(|| {
+                self.bytes += SeriesCounts::new(key.clone()).bytes();
                 overflow.push(SeriesCounts::new(key));
                 overflow.len() - 1
             });
             let Some(of_outcome) = overflow.get_mut(at) else { break };
-            cells -= smallest.cells() + of_outcome.cells();
+            self.bytes -= of_outcome.bytes();
             of_outcome.merge(&smallest);
-            cells += of_outcome.cells();
+            self.bytes += of_outcome.bytes();
         }
         self.series = named;
         self.series.append(&mut overflow);
@@ -195,7 +209,7 @@ mod tests {
     #[test]
     fn the_smallest_series_are_folded_first() {
         let mut sum = sealed(0, &[(b"\x01a", 5, 9), (b"\x01b", 6, 1), (b"\x04c", 7, 2), (b"\x01d", 5, 8)]);
-        sum.fold(2, CELLS_MAX);
+        sum.fold(2, REPORT_BYTES_MAX);
         let totals: Vec<_> = sum.series().iter().map(|s| (s.key.to_vec(), s.total.total())).collect();
         assert_eq!(
             totals,
@@ -215,13 +229,13 @@ mod tests {
     proptest! {
         #[test]
         fn no_limit_loses_a_request(
-            series in prop::collection::vec((1u8..8, 0u8..30, 0u64..1_000, 1u64..9), 0..60), named in 0usize..20, cells in 0usize..40,
+            series in prop::collection::vec((1u8..8, 0u8..30, 0u64..1_000, 1u64..9), 0..60), named in 0usize..20, bytes in 0usize..4_000,
         ) {
             let mut sum = sealed(0, &[]);
             for (outcome, label, us, n) in &series {
                 sum.merge(sealed(0, &[(&[*outcome, *label], *us, *n)]));
             }
-            sum.fold(named, cells);
+            sum.fold(named, bytes);
             let counted: u64 = sum.series().iter().map(|s| s.total.total()).sum();
             prop_assert_eq!(counted, sum.requests());
             prop_assert_eq!(counted, series.iter().map(|s| s.3).sum::<u64>());
@@ -229,7 +243,8 @@ mod tests {
             prop_assert_eq!(folded, sum.overflow());
             let left = sum.series().iter().filter(|s| s.key.len() == 2).count();
             prop_assert!(left <= named);
-            prop_assert!(left == 0 || sum.series().iter().map(SeriesCounts::cells).sum::<usize>() <= cells);
+            prop_assert!(left == 0 || sum.bytes() <= bytes);
+            prop_assert_eq!(sum.bytes(), sum.series().iter().map(SeriesCounts::bytes).sum::<usize>());
         }
     }
 }

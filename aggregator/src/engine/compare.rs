@@ -42,7 +42,7 @@ fn summary(service: &Service, release: &str, deltas: &[&Delta]) -> v1::ReleaseSu
     for delta in deltas.iter().filter(|delta| delta.series.release == release) {
         let n = delta.requests();
         let add = |sum: &mut u64, counts: bool| *sum = sum.saturating_add(if counts { n } else { 0 });
-        add(&mut summary.requests, true);
+        add(&mut summary.requests, delta.series.outcome != Outcome::Redirected);
         add(&mut summary.errors, report::is_error(delta.series.outcome));
         add(&mut summary.aborted, delta.series.outcome == Outcome::Aborted);
         if report::counts_for_latency(delta.series.outcome) {

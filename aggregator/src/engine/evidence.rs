@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serin_judge::{Arm, PodId, PodSlice, Slice};
-use serin_proto::v1::Outcome;
 use serin_sketch::{Bucket, Counts};
 
 use super::confirm::Split;
@@ -50,9 +49,8 @@ pub(super) fn slice(service: &Service, route: Option<&str>, second: u64, deltas:
     let mut pods_known = true;
     for delta in deltas.iter().filter(|delta| is_of(service, delta)) {
         let on_route = route.is_none_or(|route| route == delta.series.route);
-        let Some(arm) = arm(service, delta).filter(|_| on_route && delta.series.outcome != Outcome::Upgrade) else {
-            continue;
-        };
+        let counts = on_route && report::is_judged(delta.series.outcome);
+        let Some(arm) = arm(service, delta).filter(|_| counts) else { continue };
         pods_known &= !delta.series.pod.is_empty();
         let pod = pods.id(&delta.series.release, &delta.series.pod);
         let slice =

@@ -9,7 +9,7 @@ use serin_proto::{
 use serin_sketch::Micros;
 
 use super::*;
-use crate::labels::{Attributes, Source, Sources};
+use crate::labels::{Labels, Source, Sources};
 
 const SECOND: u64 = 1_000_000;
 
@@ -24,10 +24,11 @@ fn timings(us: u64) -> Timings {
 
 /// A key that the wire can carry, told by one letter.
 fn key(route: u8) -> Vec<u8> {
-    let of = Attributes { route_name: Some(vec![b'a' + route]), ..Attributes::default() };
     let mut key = Vec::new();
     let sources = Sources { service: Source::Fixed("s".to_owned()), ..Sources::of_vantage(v1::Vantage::Gateway) };
-    sources.write_key(&of, v1::Outcome::Success, &mut key);
+    let labels = Labels::new(sources, "n", |_| None);
+    // Route, and the cluster of the release.
+    labels.write_key(v1::Outcome::Success, &[Some(&[b'a' + route]), None], &mut key);
     key
 }
 
@@ -46,12 +47,12 @@ fn ack(sequence: u64) -> Vec<u8> {
 #[test]
 fn the_first_tick_opens_and_introduces_itself_with_a_heartbeat() {
     let mut reporter = reporter(1_000);
-    let actions = reporter.tick(SECOND);
+    let actions = reporter.tick(SECOND, Surroundings::default());
     let [Action::Open, Action::Send(hello)] = &*actions else { panic!("{actions:?}") };
     let hello = ReportRequest::decode(&**hello).unwrap();
     assert_eq!(hello.reporter.map(|r| r.first_sequence), Some(1));
     assert_eq!((hello.sequence, hello.interval_ms), (0, 1_000));
-    let actions = reporter.tick(2 * SECOND);
+    let actions = reporter.tick(2 * SECOND, Surroundings::default());
     let [Action::Send(beat)] = &*actions else { panic!("{actions:?}") };
     assert_eq!(ReportRequest::decode(&**beat).unwrap().reporter, None);
 }
@@ -62,7 +63,7 @@ fn the_window_opens_with_acknowledgements() {
     for second in 1..=10 {
         reporter.record(&key(0), timings(5), || unreachable!());
         let want: Vec<u64> = if second <= 8 { vec![second] } else { vec![] };
-        assert_eq!(sent(&reporter.tick(second * SECOND)), want);
+        assert_eq!(sent(&reporter.tick(second * SECOND, Surroundings::default())), want);
     }
     assert_eq!(sent(&reporter.message(&ack(1))), [9]);
     assert_eq!(sent(&reporter.message(&ack(9))), [10]);
@@ -81,7 +82,7 @@ fn closed_streams_are_opened_again_on_ticks_after_a_back_off() {
         loop {
             now += SECOND;
             ticks += 1;
-            if reporter.tick(now).contains(&Action::Open) {
+            if reporter.tick(now, Surroundings::default()).contains(&Action::Open) {
                 break;
             }
         }
@@ -100,10 +101,13 @@ fn a_stream_that_acknowledges_nothing_for_ten_seconds_is_replaced() {
     let mut reporter = reporter(1_000);
     reporter.record(&key(0), timings(5), || unreachable!());
     for second in 1..=11 {
-        assert!(!reporter.tick(second * SECOND).contains(&Action::Cancel), "{second}");
+        assert!(!reporter.tick(second * SECOND, Surroundings::default()).contains(&Action::Cancel), "{second}");
     }
-    assert_eq!(reporter.tick(12 * SECOND)[0], Action::Cancel);
-    let again: Vec<_> = (13..=15).map(|second| reporter.tick(second * SECOND)).find(|a| !a.is_empty()).unwrap();
+    assert_eq!(reporter.tick(12 * SECOND, Surroundings::default())[0], Action::Cancel);
+    let again: Vec<_> = (13..=15)
+        .map(|second| reporter.tick(second * SECOND, Surroundings::default()))
+        .find(|a| !a.is_empty())
+        .unwrap();
     assert_eq!((&again[0], sent(&again)), (&Action::Open, vec![1]));
 }
 
@@ -115,7 +119,7 @@ fn a_stream_with_too_many_series_is_replaced() {
         for i in 0..500 {
             reporter.record(&[&[1], &(second * 1_000 + i).to_be_bytes()[..]].concat(), timings(5), || unreachable!());
         }
-        let actions = reporter.tick(second * SECOND);
+        let actions = reporter.tick(second * SECOND, Surroundings::default());
         cancelled += actions.iter().filter(|a| **a == Action::Cancel).count();
         // 8 reports of 500 are 4,000 series: another one could exceed the 4,096 that a stream may define.
         assert_eq!(actions.contains(&Action::Cancel), second == 9);
@@ -240,7 +244,7 @@ proptest! {
                 }
                 Step::Tick => {
                     now += SECOND;
-                    let actions = reporter.tick(now);
+                    let actions = reporter.tick(now, Surroundings::default());
                     wire.act(actions, &mut aggregator);
                 }
                 Step::Arrive(n) => {

@@ -26,6 +26,36 @@ pub struct ReportRequest {
     /// Requests since the reporter started that were counted in the overflow series for want of room. Cumulative.
     #[prost(uint64, tag = "8")]
     pub overflow_requests: u64,
+    /// How the reporter itself fares when it sends this: not part of what is numbered, so a report that is sent again may carry
+    /// another one.
+    #[prost(message, optional, tag = "9")]
+    pub state: ::core::option::Option<ReporterState>,
+}
+/// What a reporter says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReporterState {
+    /// How often it reports now, in milliseconds: longer than configured while its ticks take too long.
+    #[prost(uint32, tag = "1")]
+    pub interval_ms: u32,
+    /// What its last tick took, in microseconds: the worker serves no requests meanwhile.
+    #[prost(uint32, tag = "2")]
+    pub tick_us: u32,
+    /// Bytes of all messages since the reporter started.
+    #[prost(uint64, tag = "3")]
+    pub sent_bytes: u64,
+    /// Reports that wait or were not acknowledged, and about what they take in memory.
+    #[prost(uint32, tag = "4")]
+    pub backlog_reports: u32,
+    #[prost(uint64, tag = "5")]
+    pub backlog_bytes: u64,
+    /// The size of the module's memory.
+    #[prost(uint64, tag = "6")]
+    pub memory_bytes: u64,
+    /// Requests under way and how long the oldest of them has been. Known to the HTTP filter only.
+    #[prost(uint32, tag = "7")]
+    pub active_requests: u32,
+    #[prost(uint64, tag = "8")]
+    pub oldest_active_ms: u64,
 }
 /// One Envoy worker's filter. (node_id, boot_nonce, context_id) is unique for ever.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -182,8 +212,12 @@ pub enum Outcome {
     Reset = 5,
     /// The caller went away first. Its durations are lower bounds.
     Aborted = 6,
-    /// An upgraded or tunnelled stream: its duration is a lifetime, not a latency.
+    /// An upgraded, tunnelled or otherwise long-lived stream (declared as one, or server-sent events): its duration is a
+    /// lifetime, not a latency.
     Upgrade = 7,
+    /// Envoy followed a redirect by itself. The request goes on and ends with an outcome of its own; Envoy's counters have
+    /// both.
+    Redirected = 8,
 }
 impl Outcome {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -200,6 +234,7 @@ impl Outcome {
             Self::Reset => "OUTCOME_RESET",
             Self::Aborted => "OUTCOME_ABORTED",
             Self::Upgrade => "OUTCOME_UPGRADE",
+            Self::Redirected => "OUTCOME_REDIRECTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -213,6 +248,7 @@ impl Outcome {
             "OUTCOME_RESET" => Some(Self::Reset),
             "OUTCOME_ABORTED" => Some(Self::Aborted),
             "OUTCOME_UPGRADE" => Some(Self::Upgrade),
+            "OUTCOME_REDIRECTED" => Some(Self::Redirected),
             _ => None,
         }
     }
