@@ -252,7 +252,7 @@ extern "C" fn proxy_on_log(context: u32) {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(context: u32, _headers: u32, _end_of_stream: u32) -> u32 {
-    vm::request_headers(context);
+    vm::request_headers(&Callback::begin(), context);
     CONTINUE
 }
 

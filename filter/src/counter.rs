@@ -23,6 +23,16 @@ const CHECK_EVERY: u64 = 1_024;
 /// Responses shorter than this are not looked at for server-sent events.
 const EVENT_STREAM_NS: i64 = 1_000_000_000;
 
+/// A request that passed the HTTP filter and plainly succeeded, unless the exceptions logger, which Envoy calls after the
+/// filter, says otherwise before anything else happens.
+struct Held {
+    stamps: Stamps,
+    end: u64,
+    had_cluster: bool,
+    /// What was read of it all the same.
+    checked: Ended,
+}
+
 /// What one place on one worker thread measures with.
 pub(crate) struct Counter {
     pub(crate) attachment: Attachment,
@@ -31,83 +41,134 @@ pub(crate) struct Counter {
     streams: Templates,
     sorted: bool,
     seen: u64,
+    /// The key of the request that is being recorded.
     key: Vec<u8>,
+    held: Option<Held>,
     was_warned: bool,
+}
+
+impl Held {
+    fn age(&self) -> Option<i64> {
+        self.stamps.request.map(|begun| self.end.saturating_sub(begun).cast_signed())
+    }
 }
 
 impl Counter {
     pub(crate) fn new(config: &Counting, labels: Labels, link: Link) -> Self {
         let Counting { attachment, streams, sorted, .. } = config.clone();
-        Counter { attachment, link, labels, streams, sorted, seen: 0, key: Vec::new(), was_warned: false }
+        Counter { attachment, link, labels, streams, sorted, seen: 0, key: Vec::new(), held: None, was_warned: false }
     }
 
-    /// Records the request whose access log is being written. `noted` is what the exceptions logger saw; it `is_there` where
-    /// Envoy has called it since it was configured.
-    pub(crate) fn log(&mut self, callback: &Callback, noted: Option<Ended>, is_there: bool) {
+    /// Records the request whose access log is being written. `noted` where the exceptions logger was called for it, `None`
+    /// where there is none.
+    pub(crate) fn log(&mut self, callback: &Callback, noted: Option<bool>) {
         let (duration, backend) = (host::duration_ns(callback), host::backend_latency_ns(callback));
         // Without a complete response of an upstream it is no plain success, whoever noted it.
-        let ended = match noted {
-            Some(ended) => ended,
-            None if self.sorted && is_there && backend.is_some() => self.plain(callback),
-            None => host::ending(callback),
+        let ended = if self.sorted && noted == Some(false) && backend.is_some() {
+            let checked = self.check(callback);
+            self.believe(checked)
+        } else {
+            host::ending(callback)
         };
         let (outcome, is_stream) = self.stream(callback, ended, duration);
-        let mut timings = of_access_log(outcome, duration, backend, || host::had_upstream(callback));
-        timings.upstream = timings.upstream.filter(|_| !is_stream);
+        let timings = of_access_log(outcome, duration, backend, || host::had_upstream(callback));
         let values = host::read(callback, self.labels.attributes());
         self.labels.write_key(outcome, &values, &mut self.key);
-        self.record(timings);
+        self.record(timings, is_stream);
     }
 
-    /// Records a request that passed the HTTP filter.
-    pub(crate) fn log_stamped(&mut self, callback: &Callback, stamps: Stamps) {
+    /// Records a request that passed the HTTP filter. Where an exceptions logger `is_there`, it has the next word.
+    pub(crate) fn log_stamped(&mut self, callback: &Callback, stamps: Stamps, is_there: bool) {
         let end = abi::now_ns();
-        let age = stamps.request.map(|begun| end.saturating_sub(begun).cast_signed());
-        let (outcome, is_stream) = self.stream(callback, host::ending(callback), age);
         let values = host::read(callback, self.labels.attributes());
+        let had_cluster = match self.labels.cluster() {
+            Some(at) => values.get(at).is_some_and(Option::is_some),
+            None => host::had_upstream(callback),
+        };
+        self.labels.write_key(Outcome::Success, &values, &mut self.key);
+        let held = Held { stamps, end, had_cluster, checked: PLAIN };
+        let is_whole = stamps.request.is_some() && stamps.response.is_some();
+        if self.sorted && is_there && is_whole && !self.may_be_stream(callback, held.age()) {
+            self.held = Some(Held { checked: self.check(callback), ..held });
+        } else {
+            self.settle_as(callback, &held, host::ending(callback));
+        }
+    }
+
+    /// Whether a request is held for the exceptions logger.
+    pub(crate) fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// The exceptions logger is called for the request that is held.
+    pub(crate) fn except(&mut self, callback: &Callback) {
+        if let Some(held) = self.held.take() {
+            self.settle_as(callback, &held, host::ending(callback));
+        }
+    }
+
+    /// The exceptions logger was not called for the request that is held.
+    pub(crate) fn settle(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let (outcome, _) = self.believe(held.checked);
+        let timings = of_stamps(outcome, held.stamps, held.end, || None, || held.had_cluster);
+        self.set_outcome(outcome);
+        self.record(timings, false);
+    }
+
+    fn settle_as(&mut self, callback: &Callback, held: &Held, ended: Ended) {
+        let (outcome, is_stream) = self.stream(callback, ended, held.age());
         let had_upstream = || match outcome {
             // Filters that answer by themselves come before this one, so the router did: to a cluster, or directly.
-            Outcome::Success | Outcome::ClientError | Outcome::ServerError => {
-                let cluster = self.labels.cluster().map(|at| values.get(at).is_some_and(Option::is_some));
-                cluster.unwrap_or_else(|| host::had_upstream(callback))
-            }
+            Outcome::Success | Outcome::ClientError | Outcome::ServerError => held.had_cluster,
             _ => host::had_upstream(callback),
         };
-        let mut timings = of_stamps(outcome, stamps, end, || host::duration_ns(callback), had_upstream);
-        timings.upstream = timings.upstream.filter(|_| !is_stream);
-        self.labels.write_key(outcome, &values, &mut self.key);
-        self.record(timings);
+        let duration = || host::duration_ns(callback);
+        let timings = of_stamps(outcome, held.stamps, held.end, duration, had_upstream);
+        self.set_outcome(outcome);
+        self.record(timings, is_stream);
     }
 
-    fn record(&mut self, timings: Timings) {
+    fn set_outcome(&mut self, outcome: Outcome) {
+        if let Some(first) = self.key.first_mut() {
+            *first = outcome as u8;
+        }
+    }
+
+    fn record(&mut self, timings: Timings, is_stream: bool) {
+        let timings = Timings { upstream: timings.upstream.filter(|_| !is_stream), ..timings };
         self.link.reporter.record(&self.key, timings, || abi::now_ns() / 1_000);
     }
 
-    /// Now and then looks whether what was not noted as an exception is a plain success.
-    fn plain(&mut self, callback: &Callback) -> Ended {
+    /// What is taken for a plain success, unless it is one of those that are looked at.
+    fn check(&mut self, callback: &Callback) -> Ended {
         self.seen = self.seen.wrapping_add(1);
-        if self.seen % CHECK_EVERY != 1 {
-            return PLAIN;
-        }
-        let ended = host::ending(callback);
-        if ended.0 != Outcome::Success {
-            self.sorted = false;
-            let remedy = "give it the `filter` of envoy-configs; until then every outcome is read, which costs more";
+        if self.seen % CHECK_EVERY == 1 { host::ending(callback) } else { PLAIN }
+    }
+
+    /// Takes what the exceptions logger was not called for. Where it should have been, it is not relied on any more.
+    fn believe(&mut self, checked: Ended) -> Ended {
+        if checked.0 != Outcome::Success && std::mem::take(&mut self.sorted) {
+            let remedy = "give it the `filter` and the place of envoy-configs; until then every outcome is read";
             let what = "the access logger for exceptions was not called for a request with code";
-            abi::log(Level::Error, &format!("serin: outcomes: {what} {:?}: {remedy}", ended.1));
+            abi::log(Level::Error, &format!("serin: outcomes: {what} {:?}: {remedy}", checked.1));
         }
-        ended
+        checked
     }
 
     /// Whether it was a long-lived stream, and its outcome then.
     fn stream(&self, callback: &Callback, (outcome, code): Ended, duration_ns: Option<i64>) -> (Outcome, bool) {
-        let is_declared =
-            !self.streams.is_empty() && host::path(callback).is_some_and(|path| self.streams.fit(path).is_some());
-        let is_stream = is_declared
-            || (matches!(outcome, Outcome::Success | Outcome::Aborted | Outcome::Reset | Outcome::Timeout)
-                && duration_ns.is_some_and(|ns| ns >= EVENT_STREAM_NS)
-                && host::is_event_stream(callback));
+        let is_stream = self.may_be_stream(callback, duration_ns)
+            && (self.is_declared(callback) || host::is_event_stream(callback));
         (if is_stream { of_stream(outcome, code) } else { outcome }, is_stream)
+    }
+
+    fn may_be_stream(&self, callback: &Callback, duration_ns: Option<i64>) -> bool {
+        duration_ns.is_some_and(|ns| ns >= EVENT_STREAM_NS) || self.is_declared(callback)
+    }
+
+    fn is_declared(&self, callback: &Callback) -> bool {
+        !self.streams.is_empty() && host::path(callback).is_some_and(|path| self.streams.fit(path).is_some())
     }
 
     /// Says once that it is attached in another way than configured. Counting both ways would count twice where one

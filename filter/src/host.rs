@@ -64,6 +64,11 @@ pub(crate) fn path(callback: &Callback) -> Option<&[u8]> {
     callback.header(Headers::Request, ":path")
 }
 
+/// Whether the request's headers came whole.
+pub(crate) fn has_method(callback: &Callback) -> bool {
+    callback.header(Headers::Request, ":method").is_some()
+}
+
 /// Whether the response is a stream of server-sent events.
 pub(crate) fn is_event_stream(callback: &Callback) -> bool {
     callback.header(Headers::Response, "content-type").is_some_and(|t| t.starts_with(b"text/event-stream"))

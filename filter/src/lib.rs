@@ -33,5 +33,7 @@ mod counter;
 mod host;
 #[cfg(target_arch = "wasm32")]
 mod link;
+#[cfg(all(target_arch = "wasm32", feature = "trap"))]
+mod trap;
 #[cfg(target_arch = "wasm32")]
 mod vm;

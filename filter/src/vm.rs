@@ -11,7 +11,7 @@ use crate::{
     abi::{self, Buffer, Callback, Level},
     active::Active,
     config::{Config, Counting},
-    counter::{Counter, Ended},
+    counter::Counter,
     host,
     labels::Labels,
     link::Link,
@@ -54,8 +54,8 @@ struct Vm {
     nonce: Option<u64>,
     roots: Vec<Root>,
     active: Active,
-    /// What the exceptions logger saw of the request whose access logs are being written.
-    noted: Option<Ended>,
+    /// Whether the exceptions logger was called for the request whose access logs are being written.
+    noted: bool,
 }
 
 thread_local! {
@@ -78,14 +78,20 @@ pub(crate) fn configure(callback: &Callback, context: u32, size: usize) {
 }
 
 pub(crate) fn tick(context: u32) {
+    #[cfg(feature = "trap")]
+    crate::trap::tick();
     with(|vm| vm.tick(context, abi::now_ns()));
 }
 
 pub(crate) fn log(callback: &Callback, context: u32) {
+    #[cfg(feature = "trap")]
+    crate::trap::asked(callback, "log");
     with(|vm| vm.log(callback, context));
 }
 
-pub(crate) fn request_headers(context: u32) {
+pub(crate) fn request_headers(_callback: &Callback, context: u32) {
+    #[cfg(feature = "trap")]
+    crate::trap::asked(_callback, "headers");
     with(|vm| vm.active.begin(context, abi::now_ns()));
 }
 
@@ -170,21 +176,38 @@ impl Vm {
         let Some(at) = self.roots.iter().position(|root| root.context == context) else {
             return self.log_stamped(callback, context);
         };
-        let is_there = self.roots.iter().any(|root| matches!(root.place, Place::Exceptions));
-        let noted = self.noted.take();
+        let noted = self.has_exceptions().then_some(std::mem::take(&mut self.noted));
         match self.roots.get_mut(at).map(|root| &mut root.place) {
-            Some(Place::Exceptions) => self.noted = Some(host::ending(callback)),
+            Some(Place::Exceptions) => self.except(callback),
             Some(Place::Counting(counter)) if counter.attachment == Attachment::AccessLog => {
-                counter.log(callback, noted, is_there);
+                counter.log(callback, noted);
             }
             Some(Place::Counting(counter)) => counter.warn("an access logger"),
             Some(Place::Idle) | None => {}
         }
     }
 
+    fn has_exceptions(&self) -> bool {
+        self.roots.iter().any(|root| matches!(root.place, Place::Exceptions))
+    }
+
+    /// Envoy runs HTTP filters first, then access loggers in their order.
+    fn except(&mut self, callback: &Callback) {
+        if let Some((_, counter)) = self.counters().find(|(_, counter)| counter.holds()) {
+            // A request whose headers never came whole has no method, and never came to an HTTP filter.
+            if host::has_method(callback) {
+                counter.except(callback);
+            }
+            return;
+        }
+        self.noted = true;
+    }
+
     /// A request's own context: the filter is attached as HTTP filter.
     fn log_stamped(&mut self, callback: &Callback, context: u32) {
         let stamps = self.active.end(context);
+        let is_there = self.has_exceptions();
+        self.counters().for_each(|(_, counter)| counter.settle());
         let counts = |root: &&mut Root| matches!(root.place, Place::Counting(_)) && root.adopted_by.is_none();
         let mut filters: Vec<&mut Root> = self.roots.iter_mut().filter(counts).collect();
         // More than one when one configuration replaces another, or several filters share the VM: the newest of this name.
@@ -196,7 +219,7 @@ impl Vm {
         }
         let Some(counter) = filters.pop().and_then(Root::counter) else { return };
         match counter.attachment {
-            Attachment::HttpFilter => counter.log_stamped(callback, stamps),
+            Attachment::HttpFilter => counter.log_stamped(callback, stamps, is_there),
             _ => counter.warn("an HTTP filter"),
         }
     }
@@ -222,6 +245,7 @@ impl Vm {
                 active_requests: if of_filter { active as u32 } else { 0 },
                 oldest_active_ms: if of_filter { oldest_active_ms } else { 0 },
             };
+            counter.settle();
             let actions = counter.link.reporter.tick(now_us, surroundings);
             counter.link.act(actions);
         }
