@@ -46,7 +46,9 @@ impl Bootstrap {
             *address.with_context(|| format!("{file} has no port at {pointer}"))? = json!(0);
         }
         let filter = json!(artifacts::filter()?);
-        bootstrap.replacing("local", "filename", &filter).with_context(|| format!("in {file}"))
+        let replaced = replace(&mut bootstrap.0, "local", "filename", &filter);
+        ensure!(replaced > 0, "{file} has no filter");
+        Ok(bootstrap)
     }
 
     /// With the routes in this file.
@@ -114,6 +116,9 @@ impl Bootstrap {
     }
 }
 
+/// The configuration of the access logger that counts, which comes after the one for exceptions.
+const PLUGIN: &str = "/filter_chains/0/filters/0/typed_config/access_log/1/typed_config/config/configuration/value";
+
 /// A listener that Envoy reads from a file.
 #[derive(Debug)]
 pub struct Listener {
@@ -127,15 +132,13 @@ impl Listener {
     /// # Errors
     /// When the file cannot be written.
     pub fn reconfigure(&mut self, plugin: &str) -> Result<()> {
-        let replaced = replace(&mut self.value, "configuration", "value", &json!(plugin));
-        ensure!(replaced == 1, "the listener has {replaced} configurations of the filter, not one");
+        *self.value.pointer_mut(PLUGIN).context("the listener has no filter")? = json!(plugin);
         self.write()
     }
 
     /// The filter's configuration.
     pub fn plugin(&self) -> Option<&str> {
-        let logger = "/filter_chains/0/filters/0/typed_config/access_log/0/typed_config/config/configuration/value";
-        self.value.pointer(logger)?.as_str()
+        self.value.pointer(PLUGIN)?.as_str()
     }
 
     /// Envoy takes up what is moved over the old file.
