@@ -30,7 +30,7 @@ demo: filter $(ENVOY_READY) ## From request to rollback on a real Envoy; SCENARI
 	SERIN=target/release/serin target/release/demo
 
 .PHONY: test
-test: filter $(ENVOY_READY) ## Every test, the ones against the real Envoy included
+test: filter filter-trap $(ENVOY_READY) ## Every test, the ones against the real Envoy included
 	cargo build --locked -p serin
 	cargo test --locked --workspace
 
@@ -38,6 +38,11 @@ test: filter $(ENVOY_READY) ## Every test, the ones against the real Envoy inclu
 filter: ## Build the Wasm filter
 	@rustup target list --installed | grep -qx $(WASM_TARGET) || rustup target add $(WASM_TARGET)
 	cargo build --locked -p serin-filter --target $(WASM_TARGET) --profile wasm
+
+.PHONY: filter-trap
+filter-trap: ## Build the filter that traps where a request asks for it, for the tests
+	@rustup target list --installed | grep -qx $(WASM_TARGET) || rustup target add $(WASM_TARGET)
+	cargo build --locked -p serin-filter --features trap --target $(WASM_TARGET) --profile wasm --target-dir target/trap
 
 .PHONY: build
 build: filter ## Build the filter and the aggregator for use

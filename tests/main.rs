@@ -5,6 +5,7 @@ mod a_bad_release_is_rolled_back;
 mod a_configuration_change_loses_nothing;
 mod a_grpc_error_is_an_error;
 mod a_rollback_that_nobody_follows_is_said;
+mod a_trap_fails_no_request;
 mod bootstraps_are_valid;
 mod documents_name_real_paths;
 mod every_request_is_counted_once;

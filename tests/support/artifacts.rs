@@ -51,6 +51,18 @@ pub fn filter() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The filter that traps where a request's header `x-serin-trap` asks for it.
+///
+/// # Errors
+/// When it was not built.
+pub fn trapping_filter() -> Result<PathBuf> {
+    let path = target()?.join("trap/wasm32-wasip1/wasm/serin_filter.wasm");
+    if !path.is_file() {
+        bail!("{} is missing: build it with `make filter-trap`", path.display());
+    }
+    Ok(path)
+}
+
 /// The `serin` binary: `$SERIN`, else the newest of those in the target directory.
 ///
 /// # Errors

@@ -45,10 +45,17 @@ impl Bootstrap {
             let address = bootstrap.0.pointer_mut(&format!("{pointer}/address/socket_address/port_value"));
             *address.with_context(|| format!("{file} has no port at {pointer}"))? = json!(0);
         }
-        let filter = json!(artifacts::filter()?);
-        let replaced = replace(&mut bootstrap.0, "local", "filename", &filter);
-        ensure!(replaced > 0, "{file} has no filter");
-        Ok(bootstrap)
+        bootstrap.filter(&artifacts::filter()?).with_context(|| format!("in {file}"))
+    }
+
+    /// With this module as filter.
+    ///
+    /// # Errors
+    /// When this bootstrap has no filter.
+    pub fn filter(mut self, module: &Path) -> Result<Self> {
+        let replaced = replace(&mut self.0, "local", "filename", &json!(module));
+        ensure!(replaced > 0, "the bootstrap has no filter");
+        Ok(self)
     }
 
     /// With the routes in this file.

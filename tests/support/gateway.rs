@@ -56,9 +56,16 @@ impl Shop {
     /// # Errors
     /// When Envoy does not start.
     pub async fn gateway(&self, file: &str, workers: usize, aggregator: SocketAddr) -> Result<Envoy> {
+        Envoy::start(&self.bootstrap(file, aggregator)?, workers, self.dir()).await
+    }
+
+    /// A shipped bootstrap that leads to the releases of this shop, and reports to `aggregator`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn bootstrap(&self, file: &str, aggregator: SocketAddr) -> Result<Bootstrap> {
         let bootstrap = Bootstrap::shipped(file)?.routes(&self.routes)?.cluster("serin", &[aggregator])?;
-        let bootstrap = bootstrap.cluster("shop-v1", &self.v1.addresses)?.cluster("shop-v2", &self.v2.addresses)?;
-        Envoy::start(&bootstrap, workers, self.dir()).await
+        bootstrap.cluster("shop-v1", &self.v1.addresses)?.cluster("shop-v2", &self.v2.addresses)
     }
 
     /// What weight the RDS file gives to a cluster.

@@ -60,6 +60,8 @@ pub struct Plan {
     pub path: &'static str,
     /// The answer asked for (`service::WANTED`), empty for none.
     pub answer: &'static str,
+    /// One more header, of any name.
+    pub header: Option<(&'static str, &'static str)>,
     /// Requests per second, above 0.
     pub rate_per_s: f64,
     /// Spread evenly or at random.
@@ -75,7 +77,17 @@ impl Plan {
     pub fn new(target: SocketAddr, protocol: Protocol) -> Self {
         let path = if protocol == Protocol::Grpc { "/shop.v1.Shop/Get" } else { "/shop/items" };
         let timeout = Duration::from_secs(10);
-        Plan { target, protocol, path, answer: "", rate_per_s: 500.0, arrivals: Arrivals::Even, requests: 100, timeout }
+        Plan {
+            target,
+            protocol,
+            path,
+            answer: "",
+            header: None,
+            rate_per_s: 500.0,
+            arrivals: Arrivals::Even,
+            requests: 100,
+            timeout,
+        }
     }
 }
 
@@ -239,6 +251,9 @@ fn request(plan: &Plan, uri: Uri) -> Request<Full<Bytes>> {
     let headers = request.headers_mut();
     if !plan.answer.is_empty() {
         headers.insert(WANTED, http::HeaderValue::from_static(plan.answer));
+    }
+    if let Some((name, value)) = plan.header {
+        headers.insert(name, http::HeaderValue::from_static(value));
     }
     if grpc {
         headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
