@@ -25,6 +25,8 @@ pub struct Config {
     pub metrics: SocketAddr,
     /// Where decisions are kept.
     pub data_dir: PathBuf,
+    /// The filter's module to offer; `None` takes the one beside the executable, if it is there.
+    pub filter: Option<PathBuf>,
     /// How long 1 s slices are kept in memory.
     pub live_window: Duration,
     /// The services to judge, at least one, with distinct names.

@@ -4,7 +4,7 @@
 //! ingest (IO) -> engine (pure): store (pure) -> judge (pure) -> decision
 //!                  -> actuator (IO): history (IO), actuate: fetch (IO) -> plan (pure) -> apply (IO)
 //!                  -> confirm (pure), from what ingest brings next
-//! query, metrics (IO): questions to the engine
+//! query, metrics (IO): questions to the engine; module (IO): the filter for those who fetch it
 //! ```
 
 pub mod actuate;
@@ -15,6 +15,7 @@ pub mod engine;
 pub mod history;
 pub mod ingest;
 pub mod metrics;
+pub mod module;
 pub mod query;
 pub mod report;
 pub mod server;

@@ -22,6 +22,7 @@ use crate::{
     history::{History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
     metrics,
+    module::{self, Module, ModuleError},
     query::Query,
     shell::{Handle, Shell, now},
 };
@@ -39,6 +40,9 @@ pub enum ServeError {
     /// Decisions cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The filter's module cannot be offered.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
     /// A port is taken, for instance.
     #[error("cannot listen on {address} ({key}): {source}; choose another address or stop what uses it")]
     Listen {
@@ -68,6 +72,7 @@ pub enum ServeError {
 /// # Errors
 /// When it cannot start, or a listener fails.
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let module = Module::load(config.filter.as_deref())?;
     let history = History::open(&config.data_dir)?;
     let (engine, first) = Engine::new(&config, history.decisions()?, now());
     let grpc = listen("listen.grpc", config.grpc).await?;
@@ -79,13 +84,16 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
+    if let Some(Module { path, sha256, .. }) = &module {
+        tracing::info!("offering {} at /filter.wasm with sha256 {sha256}", path.display());
+    }
     let mut tasks: JoinSet<Result<(), ServeError>> = JoinSet::new();
     tasks.spawn(async move {
         shell.run(first).await;
         Ok(())
     });
     tasks.spawn(serve_grpc(grpc, handle.clone(), storing.clone()));
-    tasks.spawn(serve_metrics(scrape, handle, storing));
+    tasks.spawn(serve_http(scrape, handle, storing, module));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
         () = stop => Ok(Ok(())),
@@ -143,10 +151,11 @@ async fn tell_health(health: HealthReporter, mut storing: watch::Receiver<bool>)
     }
 }
 
-async fn serve_metrics(
+async fn serve_http(
     listener: TcpListener,
     engine: Handle,
     storing: watch::Receiver<bool>,
+    module: Option<Module>,
 ) -> Result<(), ServeError> {
     let asked = engine.clone();
     let scrape = move || async move {
@@ -169,5 +178,6 @@ async fn serve_metrics(
         }
     };
     let router = Router::new().route("/metrics", get(scrape)).route("/healthz", get(healthy));
+    let router = router.merge(module::routes(module));
     axum::serve(listener, router).await.map_err(ServeError::Metrics)
 }

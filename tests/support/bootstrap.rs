@@ -58,6 +58,21 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// With the filter fetched from `address` at `/filter.wasm`, if it has this SHA-256.
+    ///
+    /// # Errors
+    /// When this bootstrap has no filter or no clusters.
+    pub fn fetched_filter(mut self, address: SocketAddr, sha256: &str) -> Result<Self> {
+        let uri = json!({ "uri": format!("http://{address}/filter.wasm"), "cluster": "serin-http", "timeout": "10s" });
+        let remote = json!({ "remote": { "http_uri": uri, "sha256": sha256 } });
+        ensure!(replace(&mut self.0, "vm_config", "code", &remote) > 0, "the bootstrap has no filter");
+        let clusters = self.0.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
+        let cluster = json!({ "name": "serin-http", "type": "STATIC", "load_assignment": {
+            "cluster_name": "serin-http", "endpoints": [] } });
+        clusters.context("the bootstrap has no clusters")?.push(cluster);
+        self.cluster("serin-http", &[address])
+    }
+
     /// With the routes in this file.
     ///
     /// # Errors

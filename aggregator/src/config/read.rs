@@ -33,12 +33,14 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
     Section::read(&Node { value, ..root }, String::new(), problems, |file| {
         let (grpc, metrics) = file.section("listen", listen).unwrap_or((loopback(9400), loopback(9090)));
         let data_dir = file.optional("data_dir", scalar::path);
+        let filter = file.optional("filter", scalar::path);
         let live_window = scalar::duration_within(MINUTE..=HOUR, "a duration from 1m to 1h");
         let live_window = file.optional("live_window", live_window);
         Some(Config {
             grpc,
             metrics,
             data_dir: data_dir.unwrap_or_else(|| PathBuf::from("./serin-data")),
+            filter,
             live_window: live_window.unwrap_or(15 * MINUTE),
             services: services(file),
         })

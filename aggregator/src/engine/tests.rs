@@ -30,6 +30,7 @@ fn config(dry_run: bool) -> Config {
         grpc: ([127, 0, 0, 1], 0).into(),
         metrics: ([127, 0, 0, 1], 0).into(),
         data_dir: "unused".into(),
+        filter: None,
         live_window: Duration::from_secs(900),
         services: vec![service],
     }
