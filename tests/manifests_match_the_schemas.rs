@@ -118,11 +118,12 @@ fn the_filter_can_read_its_configuration() {
         for configuration in &found {
             assert_eq!(plugin_faults(configuration), Vec::<String>::new(), "{file}");
         }
-        let attaches = ["EnvoyFilter", "WasmPlugin"].iter().any(|kind| document["kind"] == *kind);
-        assert_eq!(found.len(), usize::from(attaches), "{file}");
-        attached += found.len();
+        let counting = found.iter().filter(|configuration| configuration["attachment"] != "exceptions").count();
+        let attaches = ["EnvoyFilter", "WasmPlugin", "TrafficExtension"].iter().any(|kind| document["kind"] == *kind);
+        assert_eq!(counting, usize::from(attaches), "{file}");
+        attached += counting;
     }
-    assert!(attached >= 4);
+    assert_eq!(attached, 8);
 }
 
 /// The name that the filters call and the Service that answers.
@@ -142,7 +143,7 @@ fn the_filter_reports_to_the_aggregators_service() {
     for (file, document) in &manifests {
         let mut found = Vec::new();
         plugin_configurations(document, &mut found);
-        for configuration in found {
+        for configuration in found.iter().filter(|configuration| configuration["attachment"] != "exceptions") {
             assert!(clusters.contains(configuration["cluster"].as_str().unwrap()), "{file}: not in {clusters:?}");
         }
     }
@@ -168,10 +169,65 @@ fn a_trap_in_the_filter_does_the_least_harm() {
         let filters =
             text.matches(r#""@type":"type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm""#).count();
         assert_eq!(text.matches(r#""fail_open":true"#).count(), filters, "{file}");
-        if document["kind"] == "WasmPlugin" {
-            assert_eq!(document["spec"]["failStrategy"], "FAIL_OPEN", "{file}");
+        for (kind, pointer) in [("WasmPlugin", "/spec"), ("TrafficExtension", "/spec/wasm")] {
+            if document["kind"] == kind {
+                let spec = document.pointer(pointer).unwrap();
+                assert_eq!(spec["failStrategy"], "FAIL_OPEN", "{file}");
+            }
         }
     }
+}
+
+/// Plugins that share a VM share its end.
+#[test]
+fn every_attachment_has_a_vm_of_its_own() {
+    let mut seen = BTreeSet::new();
+    for (file, document) in manifests().iter().filter(|(_, document)| document["kind"] == "EnvoyFilter") {
+        let text = document.to_string();
+        let ids: BTreeSet<String> =
+            text.split(r#""vm_id":""#).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect();
+        assert_eq!(ids.len(), 1, "{file}: {ids:?}");
+        assert!(seen.insert(ids), "{file}");
+    }
+}
+
+/// Every way of attaching the filter at every place, and each says the vantage of its place.
+#[test]
+fn every_place_has_its_attachments() {
+    let mut got = BTreeSet::new();
+    for (file, document) in manifests().iter().filter(|(_, document)| document["kind"] == "EnvoyFilter") {
+        let context = document["spec"]["configPatches"][0]["match"]["context"].as_str().unwrap().to_lowercase();
+        let mut found = Vec::new();
+        plugin_configurations(document, &mut found);
+        for plugin in found.iter().filter(|plugin| plugin["attachment"] != "exceptions") {
+            let (vantage, attachment) = (plugin["vantage"].as_str().unwrap(), plugin["attachment"].as_str().unwrap());
+            assert_eq!(context.trim_start_matches("sidecar_"), vantage, "{file}");
+            got.insert((vantage.to_owned(), attachment.to_owned()));
+        }
+    }
+    let places = ["inbound", "outbound", "gateway"];
+    let want = places.iter().flat_map(|p| ["access_log", "http_filter"].map(|a| ((*p).to_owned(), a.to_owned())));
+    assert_eq!(got, want.collect());
+}
+
+/// Wherever an exceptions logger is shipped, its filter is the one that the tests against the real Envoy run.
+#[test]
+fn the_exceptions_filter_is_the_same_everywhere() {
+    fn filters(value: &Value, found: &mut Vec<Value>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("filter").filter(|_| map.contains_key("typed_config")).cloned());
+                map.values().for_each(|value| filters(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| filters(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    filters(&support::bootstrap::shipped(support::gateway::ACCESS_LOG).unwrap(), &mut found);
+    manifests().iter().for_each(|(_, document)| filters(document, &mut found));
+    assert_eq!(found.len(), 4);
+    assert!(found.iter().all(|filter| *filter == found[0]));
 }
 
 /// The checks above can fail: a right document, and what is said when one thing in it is wrong.
