@@ -110,6 +110,32 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// With what `change` makes of its connection manager.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn connection_manager(mut self, change: impl FnOnce(&mut Value)) -> Result<Self> {
+        let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+        change(self.0.pointer_mut(manager).context("the bootstrap has no connection manager")?);
+        Ok(self)
+    }
+
+    /// With another cluster, the same as one it has but for its name and addresses.
+    ///
+    /// # Errors
+    /// When there is no such cluster.
+    pub fn another_cluster(mut self, like: &str, name: &str, addresses: &[SocketAddr]) -> Result<Self> {
+        let clusters = self.0.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
+        let clusters = clusters.context("the bootstrap has no clusters")?;
+        let like = clusters.iter().find(|cluster| cluster.get("name") == Some(&json!(like))).cloned();
+        let mut cluster = like.context("the bootstrap has no such cluster")?;
+        for pointer in ["/name", "/load_assignment/cluster_name"] {
+            *cluster.pointer_mut(pointer).context("the cluster has no name")? = json!(name);
+        }
+        clusters.push(cluster);
+        self.cluster(name, addresses)
+    }
+
     /// With a cluster at these addresses.
     ///
     /// # Errors

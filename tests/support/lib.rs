@@ -4,6 +4,7 @@
 
 pub mod artifacts;
 pub mod bootstrap;
+pub mod collector;
 pub mod envoy;
 pub mod gateway;
 pub mod latency;
