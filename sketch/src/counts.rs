@@ -100,19 +100,26 @@ impl FromIterator<(Bucket, u64)> for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    // The same tests under Node.
+    #[cfg(not(target_arch = "wasm32"))]
     use proptest::prelude::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
+    #[cfg(not(target_arch = "wasm32"))]
     fn counts() -> impl Strategy<Value = Counts> {
         let bucket = (0..crate::BUCKETS as u32).prop_filter_map("in range", Bucket::from_index);
         prop::collection::vec((bucket, 0u64..1_000), 0..40).prop_map(Counts::from_iter)
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     fn merged(a: &Counts, b: &Counts) -> Counts {
         let mut sum = a.clone();
         sum.merge(b);
         sum
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     proptest! {
         #[test]
         fn merge_is_commutative_and_associative(a in counts(), b in counts(), c in counts()) {
@@ -142,6 +149,16 @@ mod tests {
             prop_assert_eq!(ours.lower().0, hdr.lowest_equivalent(hdr.value_at_quantile(q)));
             let tail = hdr.count_between(ours.lower().0, 600_000_000);
             prop_assert_eq!(counts.at_or_above(ours), tail);
+        }
+    }
+
+    #[test]
+    fn merging_adds_and_quantiles_are_hdrhistograms() {
+        let mut counts: Counts = (1..=100).map(|ms| (Bucket::of(Micros(ms * 1_000)), 1)).collect();
+        counts.merge(&counts.clone());
+        assert_eq!(counts.total(), 200);
+        for (q, ms) in [(0.0, 1), (0.5, 50), (0.99, 99), (1.0, 100)] {
+            assert_eq!(counts.quantile(q), Some(Bucket::of(Micros(ms * 1_000))), "{q}");
         }
     }
 
