@@ -13,6 +13,7 @@ mod every_request_is_counted_once;
 mod manifests_match_the_schemas;
 mod the_aggregator_may_be_absent;
 mod the_filter_imports_only_what_envoy_gives;
+mod the_filter_is_bounded;
 mod the_filter_understands_what_is_shipped;
 mod the_load_is_what_it_says;
 mod what_a_bad_report_does;

@@ -15,3 +15,4 @@ pub mod proxy;
 pub mod rig;
 pub mod serin;
 pub mod service;
+pub mod vm;
