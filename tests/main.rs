@@ -9,6 +9,7 @@ mod a_trap_fails_no_request;
 mod bootstraps_are_valid;
 mod documents_name_real_paths;
 mod envoy_fetches_the_filter;
+mod envoys_own_access_log_agrees;
 mod every_request_is_counted_once;
 mod manifests_match_the_schemas;
 mod the_aggregator_may_be_absent;

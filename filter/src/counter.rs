@@ -20,7 +20,7 @@ const PLAIN: Ended = (Outcome::Success, Some(200));
 /// One in so many requests that were not noted as exceptions is read all the same, to see whether the native filter of
 /// the exceptions logger is the right one: 1/1,024 of the reads that it saves.
 const CHECK_EVERY: u64 = 1_024;
-/// Responses shorter than this are not looked at for server-sent events.
+/// Responses that ended well sooner than this are not looked at for server-sent events.
 const EVENT_STREAM_NS: i64 = 1_000_000_000;
 
 /// A request that passed the HTTP filter and plainly succeeded, unless the exceptions logger, which Envoy calls after the
@@ -88,7 +88,7 @@ impl Counter {
         self.labels.write_key(Outcome::Success, &values, &mut self.key);
         let held = Held { stamps, end, had_cluster, checked: PLAIN };
         let is_whole = stamps.request.is_some() && stamps.response.is_some();
-        if self.sorted && is_there && is_whole && !self.may_be_stream(callback, held.age()) {
+        if self.sorted && is_there && is_whole && !is_long(held.age()) && !self.is_declared(callback) {
             self.held = Some(Held { checked: self.check(callback), ..held });
         } else {
             self.settle_as(callback, &held, host::ending(callback));
@@ -158,13 +158,11 @@ impl Counter {
 
     /// Whether it was a long-lived stream, and its outcome then.
     fn stream(&self, callback: &Callback, (outcome, code): Ended, duration_ns: Option<i64>) -> (Outcome, bool) {
-        let is_stream = self.may_be_stream(callback, duration_ns)
-            && (self.is_declared(callback) || host::is_event_stream(callback));
+        let was_broken_off = matches!(outcome, Outcome::Aborted | Outcome::Reset | Outcome::Timeout);
+        let is_stream = self.is_declared(callback)
+            || (was_broken_off || outcome == Outcome::Success && is_long(duration_ns))
+                && host::is_event_stream(callback);
         (if is_stream { of_stream(outcome, code) } else { outcome }, is_stream)
-    }
-
-    fn may_be_stream(&self, callback: &Callback, duration_ns: Option<i64>) -> bool {
-        duration_ns.is_some_and(|ns| ns >= EVENT_STREAM_NS) || self.is_declared(callback)
     }
 
     fn is_declared(&self, callback: &Callback) -> bool {
@@ -183,4 +181,8 @@ impl Counter {
             abi::log(Level::Error, &message);
         }
     }
+}
+
+fn is_long(duration_ns: Option<i64>) -> bool {
+    duration_ns.is_some_and(|ns| ns >= EVENT_STREAM_NS)
 }

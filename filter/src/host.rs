@@ -3,7 +3,7 @@
 use crate::{
     abi::{self, Callback, Headers},
     labels::{ATTRIBUTES_MAX, Attribute},
-    outcome::{Ending, INTERNAL_REDIRECT, Kind, is_grpc, kind_matters, outcome},
+    outcome::{Ending, INTERNAL_REDIRECT, Kind, OVERFLOW, is_grpc, kind_matters, outcome},
 };
 use serin_proto::v1::Outcome;
 
@@ -40,8 +40,9 @@ pub(crate) fn read<'a>(callback: &'a Callback, attributes: &[Attribute]) -> [Opt
 pub(crate) fn ending(callback: &Callback) -> (Outcome, Option<u64>) {
     let code = number(callback, b"response\0code");
     let flags = number(callback, b"response\0flags").unwrap_or(0);
+    let answered = flags & OVERFLOW != 0 && backend_latency_ns(callback).is_some();
     let kind = if kind_matters(code) { kind(callback, code) } else { Kind::Plain };
-    (outcome(&Ending { code, flags, kind }), code)
+    (outcome(&Ending { code, flags, kind, answered }), code)
 }
 
 /// `response.grpc_status` is there for plain HTTP too, so the request has to say what it is.

@@ -36,6 +36,8 @@ pub struct Ending {
     pub code: Option<u64>,
     /// `response.flags`: a bit mask.
     pub flags: u64,
+    /// Whether the upstream's response was complete. Matters only with [`OVERFLOW`].
+    pub answered: bool,
     /// What the request was, as far as a response below 400 needs it.
     pub kind: Kind,
 }
@@ -57,6 +59,10 @@ pub enum Kind {
 /// `response.code_details` of a redirect that Envoy followed by itself
 /// (`ResponseCodeDetailValues::InternalRedirect`).
 pub const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
+
+/// The flag (UO) of what found no room: in the connection pool, and then there is no answer; or among the retries, and then
+/// the answer that would have been tried again stands.
+pub const OVERFLOW: u64 = flag::UO;
 
 /// Whether a tunnel or a gRPC call with this code is what it says.
 fn is_good(code: Option<u64>) -> bool {
@@ -82,7 +88,8 @@ pub fn of_stream(outcome: Outcome, code: Option<u64>) -> Outcome {
 /// half-way is a reset. The upstream's faults go before the caller's: a caller that leaves while its request
 /// times out did not cause the timeout.
 pub fn outcome(ending: &Ending) -> Outcome {
-    let Ending { code, flags, kind } = *ending;
+    let Ending { code, flags, kind, answered } = *ending;
+    let flags = if answered { flags & !OVERFLOW } else { flags };
     // An upgrade's lifetime is no latency, however it ends.
     if code == Some(101) || (kind == Kind::Connect && is_good(code)) {
         return Outcome::Upgrade;
@@ -143,7 +150,7 @@ mod tests {
     }
 
     fn check(name: &str, code: Option<u64>, flags: u64, kind: Kind, want: Outcome) {
-        assert_eq!(outcome(&Ending { code, flags, kind }), want, "{name}");
+        assert_eq!(outcome(&Ending { code, flags, kind, answered: false }), want, "{name}");
     }
 
     /// Codes and flags as Envoy 1.40 gave them (flags in its own numbers, not in this module's constants).
@@ -197,6 +204,12 @@ mod tests {
         for (outcome, code, want) in cases {
             assert_eq!(of_stream(outcome, code), want, "{outcome:?} {code:?}");
         }
+    }
+
+    #[test]
+    fn a_retry_that_found_no_room_leaves_the_answer_as_it_was() {
+        let of = |answered| outcome(&Ending { code: Some(503), flags: flag::UO, answered, kind: Kind::Plain });
+        assert_eq!((of(true), of(false)), (Outcome::ServerError, Outcome::Reset));
     }
 
     /// The server column of the semantic conventions.

@@ -120,6 +120,26 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// With another key in the filter's configuration.
+    ///
+    /// # Errors
+    /// When it has none that counts.
+    pub fn plugin_key(mut self, key: &str, value: &Value) -> Result<Self> {
+        fn add(within: &mut Value, key: &str, value: &Value) -> usize {
+            match within {
+                Value::Object(map) => map.values_mut().map(|inner| add(inner, key, value)).sum(),
+                Value::Array(items) => items.iter_mut().map(|item| add(item, key, value)).sum(),
+                Value::String(text) if text.contains("\"vantage\"") => {
+                    *text = text.replacen('{', &format!("{{\"{key}\": {value}, "), 1);
+                    1
+                }
+                _ => 0,
+            }
+        }
+        ensure!(add(&mut self.0, key, value) == 1, "the bootstrap has no configuration of the filter that counts");
+        Ok(self)
+    }
+
     /// With another cluster, the same as one it has but for its name and addresses.
     ///
     /// # Errors

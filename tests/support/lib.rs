@@ -2,6 +2,7 @@
 //! while they run, an open-loop load generator, and the processes around them. Everything listens on loopback,
 //! on ports the kernel chose, and ends with the value that started it.
 
+pub mod access_log;
 pub mod artifacts;
 pub mod bootstrap;
 pub mod collector;

@@ -1,6 +1,8 @@
 //! A small upstream service: HTTP/1.1, HTTP/2 (prior knowledge) and unary gRPC on one port, with a realistic
 //! latency and behaviour that is switched while it runs.
 
+mod odd;
+
 use std::{
     convert::Infallible,
     future::pending,
@@ -14,7 +16,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, LOCATION},
+};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -30,9 +35,15 @@ use tokio::{
 };
 
 use crate::latency::Latency;
+use odd::Odd;
 
-/// A request may ask for its answer: `404` (any HTTP status), `grpc-5` (any gRPC status) or `hang` (none).
+/// A request may ask for its answer: `404` (any HTTP status; 3xx lead to [`LANDING`]), `grpc-5` (any gRPC status), `hang`
+/// (none), or one of the words of [`odd`].
 pub const WANTED: HeaderName = HeaderName::from_static("x-answer");
+
+/// Where redirects lead: what is asked for is not done here.
+pub const LANDING: &str = "/shop/landing";
+const LANDING_URL: &str = "http://shop/shop/landing";
 
 /// An empty gRPC message: not compressed, length 0.
 pub const GRPC_EMPTY: &[u8] = &[0, 0, 0, 0, 0];
@@ -55,6 +66,7 @@ pub enum Behaviour {
 enum Answer {
     Http(StatusCode),
     Grpc(u8),
+    Odd(Odd),
     Never,
 }
 
@@ -138,10 +150,12 @@ impl Instance {
             async move { instance.answer(request).await }
         });
         // A connection that breaks is the caller's business.
-        let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        let _ = auto::Builder::new(TokioExecutor::new())
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .await;
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, odd::Broken>>, odd::Broken> {
         self.served.requests.fetch_add(1, Ordering::Relaxed);
         self.served.last_unix_us.fetch_max(unix_us(), Ordering::Relaxed);
         let behaviour = *self.behaviour.borrow();
@@ -159,6 +173,10 @@ impl Instance {
             Answer::Grpc(status) => {
                 sleep(latency).await;
                 Ok(grpc_response(status))
+            }
+            Answer::Odd(odd) => {
+                sleep(latency).await;
+                odd.answer(request).await
             }
         }
     }
@@ -183,10 +201,15 @@ fn decide(request: &Request<Incoming>, behaviour: Behaviour, luck: f64, grpc: bo
     if wanted == "hang" {
         return Answer::Never;
     }
+    if let Some(odd) = Odd::named(wanted) {
+        return Answer::Odd(odd);
+    }
     if let Some(status) = wanted.strip_prefix("grpc-").and_then(|status| status.parse().ok()) {
         return Answer::Grpc(status);
     }
-    if let Ok(status) = wanted.parse() {
+    if let Ok(status) = wanted.parse()
+        && request.uri().path() != LANDING
+    {
         return Answer::Http(status);
     }
     match behaviour {
@@ -198,18 +221,23 @@ fn decide(request: &Request<Incoming>, behaviour: Behaviour, luck: f64, grpc: bo
     }
 }
 
-fn http_response(status: StatusCode) -> Response<BoxBody<Bytes, Infallible>> {
-    let mut response = Response::new(Full::from("{\"item\":\"finch\",\"price\":4}\n").boxed());
+fn http_response(status: StatusCode) -> Response<BoxBody<Bytes, odd::Broken>> {
+    let body = Full::from("{\"item\":\"finch\",\"price\":4}\n").map_err(|never| match never {});
+    let mut response = Response::new(body.boxed());
     *response.status_mut() = status;
+    if status.is_redirection() {
+        response.headers_mut().insert(LOCATION, HeaderValue::from_static(LANDING_URL));
+    }
     response
 }
 
 /// HTTP 200, with the real status in the trailers.
-fn grpc_response(status: u8) -> Response<BoxBody<Bytes, Infallible>> {
+fn grpc_response(status: u8) -> Response<BoxBody<Bytes, odd::Broken>> {
     let message = if status == 0 { Bytes::from_static(GRPC_EMPTY) } else { Bytes::new() };
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from(u16::from(status)));
-    let mut response = Response::new(Full::new(message).with_trailers(std::future::ready(Some(Ok(trailers)))).boxed());
+    let body = Full::new(message).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(body.map_err(|never: Infallible| match never {}).boxed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }

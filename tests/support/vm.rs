@@ -170,9 +170,7 @@ impl Vm {
             function.call(&mut self.store, parameters).with_context(|| format!("in {name}"))?;
             return Ok(());
         }
-        Ok(function
-            .typed::<P, ()>(&self.store)?
-            .call(&mut self.store, parameters)
-            .with_context(|| format!("in {name}"))?)
+        let function = function.typed::<P, ()>(&self.store)?;
+        function.call(&mut self.store, parameters).with_context(|| format!("in {name}"))
     }
 }

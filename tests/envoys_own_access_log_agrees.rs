@@ -1,0 +1,284 @@
+//! Is what the filter counts what Envoy itself logs? Beside the filter runs Envoy's gRPC access log, and every request in it
+//! is held against the filter's series: how many of each route, release and outcome, and every histogram bucket.
+
+use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use serin_proto::v1::{Outcome, Series};
+use serin_sketch::{Bucket, Counts, Micros};
+use support::{
+    access_log::{self, AccessLog, Common, Entry, Flags},
+    collector::{Collector, Timings},
+    envoy::Envoy,
+    gateway::{ACCESS_LOG, HTTP_FILTER, Shop},
+    load::{self, Plan, Protocol},
+    poll,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+/// Declared in the filter's configuration: its calls are streams, whatever they last.
+const WATCH: &str = "/shop.v1.Shop/Watch";
+
+/// Route, release, outcome.
+type Key = (String, String, Outcome);
+
+/// How the entry's request ended, from the words of `ingest.proto` alone.
+fn outcome(entry: &Entry) -> Outcome {
+    let Entry { common, request, response } = entry;
+    let flags = common.clone().and_then(|common| common.response_flags).unwrap_or_default();
+    let (request, response) = (request.clone().unwrap_or_default(), response.clone().unwrap_or_default());
+    let code = response.response_code.map_or(0, |code| code.value);
+    let header = |name: &str| response.response_headers.get(name).map(String::as_str);
+    if code == 101 {
+        return Outcome::Upgrade;
+    }
+    if response.response_code_details == "internal_redirect" {
+        return Outcome::Redirected;
+    }
+    let is_stream = request.path == WATCH || header("content-type") == Some("text/event-stream");
+    let was_left = flags.downstream_connection_termination || flags.downstream_remote_reset;
+    if flags.upstream_request_timeout {
+        return Outcome::Timeout;
+    }
+    // Envoy sets the overflow flag for retries that found no room, too: what the upstream said stands then.
+    if is_reset(&flags) || (flags.upstream_overflow && response.response_code_details != "via_upstream") {
+        return Outcome::Reset;
+    }
+    if was_left || code == 0 {
+        return if is_stream && code == 200 { Outcome::Upgrade } else { Outcome::Aborted };
+    }
+    let is_grpc = request.request_headers.get("content-type").is_some_and(|t| t.starts_with("application/grpc"));
+    let status = response.response_trailers.get("grpc-status").map(String::as_str).or(header("grpc-status"));
+    match (code, is_grpc, status) {
+        (200, true, Some("0")) | (200..400, false, _) if is_stream => Outcome::Upgrade,
+        (200, true, Some("0")) | (200..400, false, _) => Outcome::Success,
+        (200, true, Some("3" | "5")) | (400..500, ..) => Outcome::ClientError,
+        _ => Outcome::ServerError,
+    }
+}
+
+fn is_reset(flags: &Flags) -> bool {
+    flags.upstream_connection_failure
+        || flags.upstream_connection_termination
+        || flags.upstream_remote_reset
+        || flags.upstream_protocol_error
+        || flags.local_reset
+        || flags.no_healthy_upstream
+}
+
+/// When a request goes on elsewhere Envoy has put the next route in the place of its own, and tells the two logs of it apart.
+fn unnamed() -> Key {
+    ("redirected".to_owned(), String::new(), Outcome::Redirected)
+}
+
+fn key(entry: &Entry) -> Key {
+    if outcome(entry) == Outcome::Redirected {
+        return unnamed();
+    }
+    let common = entry.common.clone().unwrap_or_default();
+    let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { text.to_owned() };
+    let release = common.upstream_cluster.strip_prefix("shop-").unwrap_or_default();
+    (known(&common.route_name), known(release), outcome(entry))
+}
+
+/// What the access logger must have: Envoy's own durations, to the nanosecond the same.
+fn timings(entry: &Entry, sum: &mut Timings) {
+    let common = entry.common.clone().unwrap_or_default();
+    let micros = |duration: access_log::Duration| Micros::from_nanos(duration.nanoseconds());
+    let total = micros(common.duration.unwrap_or_default());
+    sum.total.record(total);
+    if let Some(upstream) = upstream(entry, &common) {
+        sum.upstream.record(upstream.unwrap_or(total));
+    }
+}
+
+/// `None`: no upstream timing. `Some(None)`: the elapsed time, as a lower bound.
+fn upstream(entry: &Entry, common: &Common) -> Option<Option<Micros>> {
+    let is_stream = entry.request.as_ref().is_some_and(|request| request.path == WATCH);
+    let (first, last) = (common.time_to_first_upstream_tx_byte, common.time_to_last_upstream_rx_byte);
+    let whole = first.zip(last).map(|(first, last)| Micros::from_nanos(last.nanoseconds() - first.nanoseconds()));
+    match outcome(entry) {
+        Outcome::Upgrade => None,
+        _ if is_stream => None,
+        Outcome::Timeout | Outcome::Reset | Outcome::Aborted if whole.is_none() => {
+            common.upstream_remote_address.as_ref().map(|_| None)
+        }
+        _ => whole.map(Some),
+    }
+}
+
+fn truth(entries: &[Entry]) -> BTreeMap<Key, Timings> {
+    let mut all = BTreeMap::new();
+    for entry in entries {
+        timings(entry, all.entry(key(entry)).or_default());
+    }
+    all
+}
+
+/// The filter's series, all pods of a release together.
+fn counted<'a>(series: impl Iterator<Item = &'a (Series, Timings)>) -> BTreeMap<Key, Timings> {
+    let mut all: BTreeMap<Key, Timings> = BTreeMap::new();
+    for (series, timings) in series {
+        let key = (series.route.clone(), series.release.clone(), series.outcome());
+        let sum = all.entry(if key.2 == Outcome::Redirected { unnamed() } else { key }).or_default();
+        sum.upstream.merge(&timings.upstream);
+        sum.total.merge(&timings.total);
+    }
+    all
+}
+
+/// Writes to Envoy what no well-behaved client would, and reads until it has seen `until`, or the end.
+async fn raw(envoy: SocketAddr, text: &str, until: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(envoy).await?;
+    stream.write_all(text.as_bytes()).await?;
+    let (mut seen, mut bytes) = (String::new(), [0; 4_096]);
+    while !until.is_empty() && !seen.contains(until) {
+        let read = timeout(SOON, stream.read(&mut bytes)).await.context("no answer")??;
+        if read == 0 {
+            break;
+        }
+        seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
+    Ok(seen)
+}
+
+/// Every kind of request, 10 of each over HTTP; returns how many there were.
+async fn drive(envoy: SocketAddr) -> Result<()> {
+    let ten = |protocol, path, answer| Plan { path, answer, requests: 10, ..Plan::new(envoy, protocol) };
+    let (h1, h2, grpc) = (Protocol::Http1, Protocol::Http2, Protocol::Grpc);
+    for protocol in [h1, h2] {
+        for answer in ["", "204", "304", "404", "500", "503", "break", "cut", "chunks", "302"] {
+            load::run(ten(protocol, "/shop/items", answer)).await?;
+        }
+        for path in ["/direct", "/nowhere", "/dead/items"] {
+            load::run(ten(protocol, path, "")).await?;
+        }
+        for (path, answer) in [("/retry/items", "503"), ("/redirect/items", "302"), ("/shop/items", "events")] {
+            load::run(ten(protocol, path, answer)).await?;
+        }
+        load::run(Plan { timeout: Duration::from_millis(50), ..ten(protocol, "/shop/items", "hang") }).await?;
+        load::run(Plan { timeout: Duration::from_millis(300), ..ten(protocol, "/shop/items", "events") }).await?;
+    }
+    load::run(ten(h1, "/shop/items", "hang")).await?;
+    for answer in ["", "grpc-3", "grpc-5", "grpc-13", "grpc-14", "trailers-only", "messages", "break", "cut"] {
+        load::run(ten(grpc, "/shop.v1.Shop/Get", answer)).await?;
+    }
+    for answer in ["messages", "grpc-13"] {
+        load::run(ten(grpc, WATCH, answer)).await?;
+    }
+    let get = "GET /shop/items HTTP/1.1\r\nhost: shop\r\n";
+    let head = raw(envoy, "HEAD /shop/items HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n", "\r\n\r\n").await?;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let post = "POST /shop/items HTTP/1.1\r\nhost: shop\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\nhello";
+    let post = raw(envoy, post, "finch").await?;
+    assert!(post.starts_with("HTTP/1.1 100") && post.contains("HTTP/1.1 200"), "{post}");
+    let upgrade = format!("{get}x-answer: upgrade\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    assert!(raw(envoy, &upgrade, "\r\n\r\n").await?.starts_with("HTTP/1.1 101"));
+    assert!(raw(envoy, "GARBAGE\r\n\r\n", "\r\n\r\n").await?.starts_with("HTTP/1.1 400"));
+    raw(envoy, "GET /shop/items HTTP/1.1\r\nhos", "").await?;
+    raw(envoy, &format!("{get}x-answer: events\r\n\r\n"), "tick").await?;
+    Ok(())
+}
+
+/// Besides the shipped routes: one for each kind of ending that needs a route of its own.
+const ROUTES: &str = r#"    routes:
+    - { name: direct, match: { path: /direct }, direct_response: { status: 200 } }
+    - { name: dead, match: { prefix: /dead }, route: { cluster: shop-dead } }
+    - name: retry
+      match: { prefix: /retry }
+      route: { cluster: shop-v1, timeout: 3s, retry_policy: { retry_on: 5xx, num_retries: 2 } }
+    - name: redirect
+      match: { prefix: /redirect }
+      route: { cluster: shop-v1, timeout: 3s, internal_redirect_policy: { redirect_response_codes: [302] } }
+"#;
+
+/// All of it through an Envoy with the filter attached as `file` does; what Envoy logged and what the filter counted.
+async fn run(file: &str) -> Result<(Vec<Entry>, BTreeMap<Key, Timings>)> {
+    // 1 to 40 ms: some ten microseconds between two clock readings are then less than a bucket.
+    let shop = Shop::open(2, 0.1).await?;
+    let shipped = fs::read_to_string(&shop.routes)?;
+    let routes = shipped.replacen("    routes:\n", ROUTES, 1).replacen("{ prefix: / }", "{ prefix: /shop }", 1);
+    assert!(routes.contains(ROUTES) && routes.contains("prefix: /shop"), "{routes}");
+    fs::write(&shop.routes, routes)?;
+    let (log, collector) = (AccessLog::start().await?, Collector::start().await?);
+    let bootstrap = shop.bootstrap(file, collector.address)?;
+    let bootstrap = bootstrap.another_cluster("serin", "truth", &[log.address])?;
+    // Discard: nobody listens there.
+    let bootstrap = bootstrap.another_cluster("shop-v1", "shop-dead", &["127.0.0.1:9".parse()?])?;
+    let bootstrap = bootstrap.connection_manager(|manager| {
+        manager["access_log"].as_array_mut().into_iter().for_each(|logs| logs.push(access_log::logger("truth")));
+        manager["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
+    })?;
+    let bootstrap = bootstrap.plugin_key("streams", &json!([WATCH]))?;
+    let envoy = Envoy::start(&bootstrap, 2, shop.dir()).await?;
+    drive(envoy.address).await?;
+    let ended = envoy.idle(SOON).await?;
+    let logged = async || Ok((log.entries().len() as u64 == ended).then_some(()));
+    poll::until("Envoy to have logged all requests", SOON, logged).await?;
+    // The one whose headers were cut never came to an HTTP filter.
+    let seen = ended - u64::from(file == HTTP_FILTER);
+    let arrived = async || {
+        let requests = collector.look(support::collector::Collected::requests);
+        assert!(requests <= seen, "{requests} counted, {seen} logged");
+        Ok((requests == seen).then_some(()))
+    };
+    poll::until("the filter to have counted all requests", SOON, arrived).await?;
+    let complaints: Vec<String> =
+        envoy.process.log().lines().filter(|line| line.contains("serin: ")).map(str::to_owned).collect();
+    assert_eq!(complaints, [""; 0]);
+    Ok((log.entries(), collector.look(|collected| counted(collected.series()))))
+}
+
+/// Every bucket the same: the access logger reads the very durations that Envoy logs.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_access_logger() -> Result<()> {
+    let (entries, counted) = run(ACCESS_LOG).await?;
+    let truth = truth(&entries);
+    let kinds: Vec<_> = truth.keys().map(|(_, _, outcome)| *outcome).collect();
+    for outcome in 1..=8 {
+        let outcome = Outcome::try_from(outcome)?;
+        assert!(kinds.contains(&outcome), "nothing ended as {outcome:?}");
+    }
+    for key in truth.keys().chain(counted.keys()) {
+        assert_eq!(counted.get(key), truth.get(key), "{key:?}");
+    }
+    Ok(())
+}
+
+/// The filter takes its stamps a little later and earlier than Envoy. So the numbers are the same, and each total, rank by
+/// rank, is in the same bucket or a lower one: it cannot have lasted longer than what it is part of.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_http_filter() -> Result<()> {
+    let (entries, counted) = run(HTTP_FILTER).await?;
+    let cut = |entry: &&Entry| {
+        entry.request.as_ref().is_none_or(|request| request.path.is_empty()) && key(entry).2 == Outcome::Aborted
+    };
+    assert_eq!(entries.iter().filter(cut).count(), 1);
+    let whole: Vec<Entry> = entries.iter().filter(|entry| !cut(entry)).cloned().collect();
+    let truth = truth(&whole);
+    assert_eq!(counted.keys().collect::<Vec<_>>(), truth.keys().collect::<Vec<_>>());
+    for (key, mine) in &counted {
+        let theirs = &truth[key];
+        assert_eq!(mine.total.total(), theirs.total.total(), "{key:?}");
+        for (mine, theirs) in ranks(&mine.total).zip(ranks(&theirs.total)) {
+            assert!(mine <= theirs, "{key:?}: {mine:?} is longer than {theirs:?}");
+        }
+        // With an upstream or without: to its response's headers here, to its last byte there.
+        let answered = [Outcome::Success, Outcome::ClientError, Outcome::ServerError].contains(&key.2);
+        if answered {
+            assert_eq!(mine.upstream.total(), theirs.upstream.total(), "{key:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The bucket of every duration, in ascending order.
+fn ranks(counts: &Counts) -> impl Iterator<Item = Bucket> + '_ {
+    counts.iter().flat_map(|(bucket, count)| std::iter::repeat_n(bucket, count as usize))
+}
