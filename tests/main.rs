@@ -13,6 +13,7 @@ mod envoys_own_access_log_agrees;
 mod every_request_is_counted_once;
 mod manifests_match_the_schemas;
 mod the_aggregator_may_be_absent;
+mod the_death_of_the_proxy;
 mod the_filter_imports_only_what_envoy_gives;
 mod the_filter_is_bounded;
 mod the_filter_understands_what_is_shipped;

@@ -4,6 +4,7 @@ mod clear;
 mod client;
 mod compare;
 mod decisions;
+mod proxies;
 mod serve;
 mod text;
 
@@ -52,6 +53,11 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// List the proxies that report: what their filters counted, and what Envoy says itself
+    Proxies {
+        #[command(flatten)]
+        server: Server,
+    },
     /// Lift the condemnation of a release, so that it may take traffic and be judged anew
     Clear {
         /// As it is called in the configuration
@@ -85,6 +91,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check { file } => serve::check(&file),
         Command::Compare { service, window, server } => client::block_on(compare::run(service, window, server.server)),
         Command::Decisions { service, server } => client::block_on(decisions::run(service, server.server)),
+        Command::Proxies { server } => client::block_on(proxies::run(server.server)),
         Command::Clear { service, release, server } => client::block_on(clear::run(service, release, server.server)),
     }
 }

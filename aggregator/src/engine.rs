@@ -9,9 +9,10 @@ mod confirm;
 mod decision;
 mod evidence;
 mod guard;
+mod proxies;
 mod verdict;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serin_proto::v1;
 
@@ -19,7 +20,7 @@ use crate::{
     config::Config,
     ingest::validate::Heartbeat,
     report::{Report, Reporter, ReporterId},
-    store::{Applied, Reporters, ReportersFull, Slices, Totals},
+    store::{Applied, ManagerCounts, Proxies, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
 };
 use guard::Guard;
@@ -71,6 +72,13 @@ pub enum Event {
     Disconnected {
         /// Which one.
         stream: StreamId,
+    },
+    /// A proxy pushed its own counters.
+    ProxyPushed {
+        /// Its node id.
+        node: Arc<str>,
+        /// By stat prefix.
+        managers: BTreeMap<String, ManagerCounts>,
     },
     /// Time went by.
     Tick,
@@ -157,6 +165,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) reporters: Reporters,
+    pub(crate) proxies: Proxies,
     pub(crate) slices: Slices,
     pub(crate) totals: Totals,
     pub(crate) counters: Counters,
@@ -180,6 +189,7 @@ impl Engine {
         });
         let engine = Engine {
             reporters: Reporters::default(),
+            proxies: Proxies::default(),
             slices: Slices::new(config.live_window),
             totals: Totals::new(&config.services),
             counters: Counters::default(),
@@ -215,6 +225,10 @@ impl Engine {
             }
             Event::Disconnected { stream } => {
                 self.streams.remove(&stream);
+                Vec::new()
+            }
+            Event::ProxyPushed { node, managers } => {
+                self.proxies.pushed(&node, managers, now);
                 Vec::new()
             }
             Event::Tick => self.tick(now),

@@ -12,6 +12,7 @@ pub mod actuator;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod envoy_metrics;
 pub mod history;
 pub mod ingest;
 pub mod metrics;

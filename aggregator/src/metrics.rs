@@ -5,7 +5,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use serin_proto::v1::{DecisionStage, VerdictState};
+use serin_proto::v1::{DecisionStage, Proxy, ReporterState, VerdictState};
 
 use crate::{engine::Engine, time::UnixMicros};
 
@@ -58,6 +58,29 @@ fn reports(registry: &mut Registry, engine: &Engine, now: UnixMicros) {
     registry.register("serin_reports", "Reports by what became of them", reports);
     let alive = u64::try_from(engine.reporters.alive(now)).unwrap_or(u64::MAX);
     gauge(registry, "serin_reporters_alive", "Reporters (Envoy workers) heard of within 30 s", alive);
+    proxies(registry, &engine.proxies(now));
+}
+
+fn proxies(registry: &mut Registry, proxies: &[Proxy]) {
+    let sum = |of: fn(&Proxy) -> u64| proxies.iter().map(of).fold(0, u64::saturating_add);
+    let most = |of: fn(&Proxy) -> u64| proxies.iter().map(of).max().unwrap_or_default();
+    let missing = "Requests that proxies say have ended and that their filters did not deliver: see `serin proxies`";
+    gauge(registry, "serin_proxy_requests_missing", missing, sum(|proxy| proxy.missing));
+    gauge(registry, "serin_proxies", "Proxies that report or did", u64::try_from(proxies.len()).unwrap_or(u64::MAX));
+    let backlog = "Memory that reports take which proxies have not got acknowledged";
+    gauge(registry, "serin_filter_backlog_bytes", backlog, sum(|proxy| state_of(proxy).backlog_bytes));
+    let slowest = "The longest that a filter now waits between two reports";
+    gauge(registry, "serin_filter_interval_ms_max", slowest, most(|proxy| state_of(proxy).interval_ms.into()));
+    let tick = "The longest that a filter's last tick took of its worker's time";
+    gauge(registry, "serin_filter_tick_us_max", tick, most(|proxy| state_of(proxy).tick_us.into()));
+    let active = "Requests under way in proxies with the HTTP filter";
+    gauge(registry, "serin_filter_active_requests", active, sum(|proxy| state_of(proxy).active_requests.into()));
+    let oldest = "The age of the oldest of them";
+    gauge(registry, "serin_filter_oldest_active_ms", oldest, most(|proxy| state_of(proxy).oldest_active_ms));
+}
+
+fn state_of(proxy: &Proxy) -> ReporterState {
+    proxy.state.unwrap_or_default()
 }
 
 fn verdicts(registry: &mut Registry, engine: &Engine) {

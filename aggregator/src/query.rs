@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, pin::Pin};
 
 use serin_proto::v1::{
-    ClearRequest, ClearResponse, CompareRequest, CompareResponse, ListDecisionsRequest, ListDecisionsResponse, Verdict,
-    WatchVerdictsRequest, control_server, query_server,
+    ClearRequest, ClearResponse, CompareRequest, CompareResponse, ListDecisionsRequest, ListDecisionsResponse,
+    ListProxiesRequest, ListProxiesResponse, Verdict, WatchVerdictsRequest, control_server, query_server,
 };
 use tokio_stream::{Stream, StreamExt, wrappers::BroadcastStream};
 use tonic::{Request, Response, Status};
@@ -51,6 +51,11 @@ impl query_server::Query for Query {
         let limit = if limit == 0 { DECISIONS_DEFAULT } else { limit as usize };
         let answer = self.0.ask(move |engine, _| engine.decisions(&service, limit)).await;
         answer.map(|decisions| Response::new(ListDecisionsResponse { decisions })).map_err(unavailable)
+    }
+
+    async fn list_proxies(&self, _: Request<ListProxiesRequest>) -> Result<Response<ListProxiesResponse>, Status> {
+        let answer = self.0.ask(|engine, now| engine.proxies(now)).await;
+        answer.map(|proxies| Response::new(ListProxiesResponse { proxies })).map_err(unavailable)
     }
 
     async fn watch_verdicts(

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serin_proto::v1::{Outcome, Vantage};
+use serin_proto::v1::{Outcome, ReporterState, Vantage};
 use serin_sketch::Counts;
 
 use crate::{config::Timing, time::UnixMicros};
@@ -94,6 +94,8 @@ pub struct Report {
     pub requests_before: u64,
     /// Requests since the reporter started that went to its overflow series.
     pub overflow_requests: u64,
+    /// What the reporter says of itself: no part of what is numbered.
+    pub own: ReporterState,
 }
 
 impl Report {

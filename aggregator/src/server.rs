@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::get};
-use serin_proto::v1::{
-    FILE_DESCRIPTOR_SET, control_server::ControlServer, ingest_server::IngestServer, query_server::QueryServer,
+use serin_proto::{
+    envoy_metrics::metrics_service_server::MetricsServiceServer,
+    v1::{FILE_DESCRIPTOR_SET, control_server::ControlServer, ingest_server::IngestServer, query_server::QueryServer},
 };
 use tokio::{
     net::TcpListener,
@@ -19,6 +20,7 @@ use crate::{
     actuator::Actuator,
     config::Config,
     engine::Engine,
+    envoy_metrics::{self, EnvoyMetrics},
     history::{History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
     metrics,
@@ -119,6 +121,8 @@ async fn serve_grpc(listener: TcpListener, engine: Handle, storing: watch::Recei
     let query = Query::new(engine.clone());
     let query_service = QueryServer::new(query.clone());
     let control = ControlServer::new(query);
+    let proxies = MetricsServiceServer::new(EnvoyMetrics::new(engine.clone()));
+    let proxies = proxies.max_decoding_message_size(envoy_metrics::MESSAGE_BYTES_MAX);
     let ingest = IngestServer::new(Ingest::new(engine)).max_decoding_message_size(MESSAGE_BYTES_MAX);
     tokio::spawn(tell_health(health, storing));
     let reflection = tonic_reflection::server::Builder::configure()
@@ -132,6 +136,7 @@ async fn serve_grpc(listener: TcpListener, engine: Handle, storing: watch::Recei
         .add_service(reflection)
         .add_service(query_service)
         .add_service(control)
+        .add_service(proxies)
         .add_service(ingest);
     Ok(server.serve_with_incoming(TcpListenerStream::new(listener)).await?)
 }

@@ -3,10 +3,12 @@
 //! Applying is idempotent per (reporter, sequence), so each request is in here exactly once however often its
 //! report is sent.
 
+mod proxies;
 mod reporters;
 mod slices;
 mod totals;
 
-pub use reporters::{Applied, Reporters, ReportersFull};
+pub use proxies::{ManagerCounts, Proxies};
+pub use reporters::{Applied, ReporterView, Reporters, ReportersFull};
 pub use slices::Slices;
 pub use totals::{TotalKey, Totals};

@@ -4,6 +4,12 @@
 //! it is current). [`convert`] is the only code that turns wire messages into sketches and back.
 
 pub mod convert;
+/// Generated from `proto/envoy/metrics_service.proto`: Envoy's metrics service.
+#[cfg(feature = "grpc")]
+#[allow(missing_docs, clippy::all)]
+pub mod envoy_metrics {
+    include!("generated/envoy.service.metrics.v3.rs");
+}
 mod words;
 
 /// Generated from `proto/serin/v1/*.proto`.

@@ -72,6 +72,8 @@ impl Variant {
         let bootstrap = bootstrap.cluster("shop-v1", &upstream)?.cluster("shop-v2", &upstream)?;
         let bootstrap = bootstrap.another_cluster("serin", "sink", &[around.sink])?;
         let bootstrap = bootstrap.connection_manager(|manager| self.change(manager))?;
+        // What all of them would pay, in a thread that serves no requests.
+        let bootstrap = bootstrap.without("stats_sinks");
         let envoy = Envoy::start(&bootstrap, 1, &dir).await.with_context(|| format!("variant {}", self.name()))?;
         cpu::pin(envoy.process.id(), true);
         Ok(envoy)

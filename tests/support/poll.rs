@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use http::{Method, Request};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -34,10 +35,20 @@ pub async fn until<T>(what: &str, within: Duration, mut attempt: impl AsyncFnMut
 
 /// The body of a plain `GET`, or `None` when nobody answers or the status is not 200.
 pub async fn get(address: SocketAddr, path: &str) -> Option<String> {
+    ask(Method::GET, address, path).await
+}
+
+/// The same for a `POST` without a body.
+pub async fn post(address: SocketAddr, path: &str) -> Option<String> {
+    ask(Method::POST, address, path).await
+}
+
+async fn ask(method: Method, address: SocketAddr, path: &str) -> Option<String> {
     let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let uri = format!("http://{address}{path}").parse().ok()?;
+    let uri = format!("http://{address}{path}");
+    let request = Request::builder().method(method).uri(uri).body(Empty::new()).ok()?;
     let answer = async {
-        let response = client.get(uri).await.ok()?;
+        let response = client.request(request).await.ok()?;
         let ok = response.status() == http::StatusCode::OK;
         let body = response.into_body().collect().await.ok()?.to_bytes();
         ok.then(|| String::from_utf8_lossy(&body).into_owned())

@@ -89,6 +89,7 @@ impl World {
             deltas,
             requests_before: self.sent,
             overflow_requests: 0,
+            own: serin_proto::v1::ReporterState::default(),
         };
         self.sent += report.requests();
         let mut effects =
@@ -327,6 +328,7 @@ fn a_late_report_is_counted_and_not_judged() {
         deltas: failing(),
         requests_before: 200,
         overflow_requests: 0,
+        own: serin_proto::v1::ReporterState::default(),
     };
     assert_eq!(world.step(Event::Reported { stream: STREAM, report }), [Effect::Ack { stream: STREAM, sequence: 3 }]);
     assert_eq!(world.engine.counters.late_requests, 100);
@@ -358,6 +360,7 @@ proptest! {
                 deltas: vec![delta("v1", Outcome::Success, sequence)],
                 requests_before: sequence * (sequence - 1) / 2,
                 overflow_requests: 0,
+                own: serin_proto::v1::ReporterState::default(),
             };
             highest = highest.max(sequence);
             let ack = Effect::Ack { stream: STREAM, sequence: highest };

@@ -73,6 +73,8 @@ pub struct Heartbeat {
     pub requests_before: u64,
     /// Requests since it started that went to its overflow series.
     pub overflow_requests: u64,
+    /// What it says of itself.
+    pub own: v1::ReporterState,
 }
 
 /// What one stream has told so far.
@@ -128,8 +130,8 @@ impl Session {
         }
         if message.sequence == 0 {
             let empty = message.new_series.is_empty() && message.deltas.is_empty();
-            let ReportRequest { requests_before, overflow_requests, .. } = message;
-            let heartbeat = Heartbeat { requests_before, overflow_requests };
+            let ReportRequest { requests_before, overflow_requests, state, .. } = message;
+            let heartbeat = Heartbeat { requests_before, overflow_requests, own: state.unwrap_or_default() };
             return if empty { Ok(Accepted::Heartbeat(heartbeat)) } else { Err(Refusal::HeartbeatWithData) };
         }
         if let Some(before) = self.last_sequence
@@ -150,6 +152,7 @@ impl Session {
             deltas,
             requests_before: message.requests_before,
             overflow_requests: message.overflow_requests,
+            own: message.state.unwrap_or_default(),
         }))
     }
 

@@ -1,4 +1,6 @@
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use serin_proto::v1::{self, Vantage};
 
 use crate::{
     ingest::validate::Heartbeat,
@@ -36,11 +38,30 @@ pub struct ReportersFull;
 
 #[derive(Debug)]
 struct State {
+    vantage: Vantage,
     applied: u64,
     requests: u64,
     elsewhere: u64,
     overflow: u64,
+    own: v1::ReporterState,
     last_seen: UnixMicros,
+}
+
+/// What is known of one reporter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReporterView {
+    /// Envoy's node id.
+    pub node_id: Arc<str>,
+    /// Where it measures.
+    pub vantage: Vantage,
+    /// Requests it delivered, here or to an aggregator that ran before.
+    pub requests: u64,
+    /// Whether it gave a sign of life within 30 s.
+    pub is_alive: bool,
+    /// The last sign of life.
+    pub last_seen: UnixMicros,
+    /// What it says of itself.
+    pub state: v1::ReporterState,
 }
 
 /// What is known of each reporter: the highest sequence applied, above all.
@@ -61,10 +82,12 @@ impl Reporters {
             }
         }
         let state = self.0.entry(reporter.id.clone()).or_insert(State {
+            vantage: reporter.vantage,
             applied: 0,
             requests: 0,
             elsewhere: 0,
             overflow: 0,
+            own: v1::ReporterState::default(),
             last_seen: now,
         });
         state.applied = state.applied.max(reporter.first_sequence.saturating_sub(1));
@@ -78,6 +101,7 @@ impl Reporters {
             state.last_seen = now;
             state.elsewhere = heartbeat.requests_before.saturating_sub(state.requests);
             state.overflow = heartbeat.overflow_requests;
+            state.own = heartbeat.own;
         }
     }
 
@@ -85,6 +109,7 @@ impl Reporters {
     pub fn apply(&mut self, id: &ReporterId, report: &Report, now: UnixMicros) -> Applied {
         let Some(state) = self.0.get_mut(id) else { return Applied::Gap { expected: 1 } };
         state.last_seen = now;
+        state.own = report.own;
         if report.sequence <= state.applied {
             return Applied::Duplicate;
         }
@@ -101,6 +126,18 @@ impl Reporters {
     /// The highest sequence applied; 0 for an unknown reporter.
     pub fn acked(&self, id: &ReporterId) -> u64 {
         self.0.get(id).map_or(0, |state| state.applied)
+    }
+
+    /// What is known of each.
+    pub fn views(&self, now: UnixMicros) -> impl Iterator<Item = ReporterView> + '_ {
+        self.0.iter().map(move |(id, state)| ReporterView {
+            node_id: Arc::clone(&id.node_id),
+            vantage: state.vantage,
+            requests: state.requests.saturating_add(state.elsewhere),
+            is_alive: now.since(state.last_seen) <= ALIVE_WITHIN,
+            last_seen: state.last_seen,
+            state: state.own,
+        })
     }
 
     /// How many gave a sign of life within 30 s.
@@ -122,7 +159,6 @@ impl Reporters {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serin_proto::v1::Vantage;
 
     use super::*;
 
@@ -141,6 +177,7 @@ mod tests {
             deltas: vec![],
             requests_before,
             overflow_requests: 0,
+            own: v1::ReporterState::default(),
         }
     }
 
@@ -169,7 +206,7 @@ mod tests {
         let me = reporter(8);
         let mut reporters = Reporters::default();
         reporters.connected(&me, NOW).unwrap();
-        reporters.seen(&me.id, Heartbeat { requests_before: 500, overflow_requests: 3 }, NOW);
+        reporters.seen(&me.id, Heartbeat { requests_before: 500, overflow_requests: 3, ..Heartbeat::default() }, NOW);
         assert_eq!((reporters.delivered_elsewhere(), reporters.overflow_requests()), (500, 3));
     }
 

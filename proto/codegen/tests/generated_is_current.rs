@@ -8,16 +8,19 @@ use prost::Message;
 fn generated_is_current() {
     let root = &Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let files = protox::compile(["serin/v1/ingest.proto", "serin/v1/query.proto"], [root]).unwrap();
+    let envoy = protox::compile(["envoy/metrics_service.proto"], [root]).unwrap();
     let out = tempfile::tempdir().unwrap();
     std::fs::write(out.path().join("serin.v1.bin"), files.encode_to_vec()).unwrap();
     let grpc_only = "#[cfg(feature = \"grpc\")]";
-    tonic_prost_build::configure()
-        .client_mod_attribute(".", grpc_only)
-        .server_mod_attribute(".", grpc_only)
-        .out_dir(out.path())
-        .compile_fds(files)
-        .unwrap();
-    for name in ["serin.v1.rs", "serin.v1.bin"] {
+    for files in [files, envoy] {
+        tonic_prost_build::configure()
+            .client_mod_attribute(".", grpc_only)
+            .server_mod_attribute(".", grpc_only)
+            .out_dir(out.path())
+            .compile_fds(files)
+            .unwrap();
+    }
+    for name in ["serin.v1.rs", "serin.v1.bin", "envoy.service.metrics.v3.rs"] {
         let committed = root.join("src/generated").join(name);
         let fresh = std::fs::read(out.path().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         if std::env::var_os("SERIN_UPDATE_PROTO").is_some() {

@@ -571,6 +571,38 @@ pub mod ingest_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListProxiesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListProxiesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub proxies: ::prost::alloc::vec::Vec<Proxy>,
+}
+/// One Envoy, by its node id: all processes that had it since this aggregator began.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Proxy {
+    #[prost(string, tag = "1")]
+    pub node_id: ::prost::alloc::string::String,
+    /// Workers (and the main thread) heard of within 30 s.
+    #[prost(uint32, tag = "2")]
+    pub reporters_alive: u32,
+    /// Requests that its filters delivered, to this aggregator or an earlier one.
+    #[prost(uint64, tag = "3")]
+    pub counted: u64,
+    /// Requests that ended, as Envoy itself says (downstream_rq_total - downstream_rq_active), at the last push of its metrics
+    /// that is old enough for its requests to have been reported. Absent where Envoy pushes none.
+    #[prost(uint64, optional, tag = "4")]
+    pub ended: ::core::option::Option<u64>,
+    /// How many of them were not counted.
+    #[prost(uint64, tag = "5")]
+    pub missing: u64,
+    /// Microseconds since 1970.
+    #[prost(uint64, tag = "6")]
+    pub last_seen_unix_us: u64,
+    /// The worst of its reporters: how often it reports, what a tick takes; and the sums of all.
+    #[prost(message, optional, tag = "7")]
+    pub state: ::core::option::Option<ReporterState>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CompareRequest {
     #[prost(string, tag = "1")]
@@ -983,6 +1015,31 @@ pub mod query_client {
                 .insert(GrpcMethod::new("serin.v1.Query", "ListDecisions"));
             self.inner.unary(req, path, codec).await
         }
+        /// The proxies that report, those with missing requests first, then by name.
+        pub async fn list_proxies(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListProxiesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProxiesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/serin.v1.Query/ListProxies",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("serin.v1.Query", "ListProxies"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The current verdict of each service at once, then each change of state and at least one message every
         /// 10 s per service.
         pub async fn watch_verdicts(
@@ -1036,6 +1093,14 @@ pub mod query_server {
             request: tonic::Request<super::ListDecisionsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListDecisionsResponse>,
+            tonic::Status,
+        >;
+        /// The proxies that report, those with missing requests first, then by name.
+        async fn list_proxies(
+            &self,
+            request: tonic::Request<super::ListProxiesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProxiesResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the WatchVerdicts method.
@@ -1204,6 +1269,49 @@ pub mod query_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListDecisionsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/serin.v1.Query/ListProxies" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListProxiesSvc<T: Query>(pub Arc<T>);
+                    impl<T: Query> tonic::server::UnaryService<super::ListProxiesRequest>
+                    for ListProxiesSvc<T> {
+                        type Response = super::ListProxiesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListProxiesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Query>::list_proxies(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListProxiesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
