@@ -1,10 +1,16 @@
 //! CPU time a request of each variant.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use support::{bootstrap::Bootstrap, collector::Collector, envoy::Envoy, gateway::ACCESS_LOG};
+use support::{
+    bootstrap::Bootstrap,
+    collector::{Collected, Collector},
+    envoy::Envoy,
+    gateway::ACCESS_LOG,
+    poll,
+};
 
 use crate::{
     cpu,
@@ -47,6 +53,14 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Waits until both attachments have reported so many requests each: what does not count is cheap.
+    async fn all_counted(&self, each: u64) -> Result<()> {
+        let counted = async || Ok((self.collector.look(Collected::requests) == 2 * each).then_some(()));
+        poll::until("both attachments to have counted all requests", Duration::from_secs(20), counted).await
+    }
+}
+
 /// An Envoy that answers by itself, at little cost.
 async fn upstream(dir: &Path) -> Result<Envoy> {
     let dir = dir.join("upstream");
@@ -74,14 +88,18 @@ pub(crate) async fn measure(
     let stage = Stage::open().await?;
     let mut taken: BTreeMap<Variant, Vec<f64>> = BTreeMap::new();
     let mut running = BTreeMap::new();
+    let mut sent = 0;
     for round in 0..rounds {
         if round % ROUNDS_A_START == 0 {
+            stage.all_counted(sent).await?;
             running.clear();
             running = stage.variants(routes).await?;
             for envoy in running.values() {
                 load(envoy.address, http2, routes, requests / 5)?;
             }
+            sent += requests / 5;
         }
+        sent += requests;
         // Each round begins with another one, so that none always follows the same.
         for at in 0..VARIANTS.len() {
             let variant = VARIANTS[(round + at) % VARIANTS.len()];
@@ -92,6 +110,7 @@ pub(crate) async fn measure(
             taken.entry(variant).or_default().push(took as f64 / 1_000.0 / requests as f64);
         }
     }
+    stage.all_counted(sent).await?;
     let bare = taken.get(&Variant::Bare).cloned().unwrap_or_default();
     let cost = |us: &Vec<f64>| {
         let extra: Vec<f64> = us.iter().zip(&bare).map(|(us, bare)| us - bare).collect();
