@@ -30,6 +30,8 @@ impl Envoy {
     pub async fn start(bootstrap: &Bootstrap, workers: usize, dir: &Path) -> Result<Self> {
         let (config, admin) = (dir.join("envoy.json"), dir.join("admin-address"));
         fs::write(&config, serde_json::to_vec_pretty(bootstrap.json())?)?;
+        // One that ran here before has left its own.
+        let _ = fs::remove_file(&admin);
         let mut command = Command::new(artifacts::envoy()?);
         command.arg("--disable-hot-restart").arg("-c").arg(&config).arg("--admin-address-path").arg(&admin);
         command.args(["--concurrency", &workers.to_string(), "--log-level", "warning"]);
