@@ -18,7 +18,8 @@ use support::{
     serin::Serin,
 };
 
-const SOON: Duration = Duration::from_secs(30);
+/// A push is looked at when it is 15 s old.
+const SOON: Duration = Duration::from_secs(60);
 const RATE_PER_S: u64 = 250;
 /// A tick of a second, as much for a round trip and what the machine may take for both, and as much between two looks.
 const UNDELIVERED_S: u64 = 3;
@@ -38,7 +39,7 @@ async fn start() -> Result<(Rig, Serin, Load)> {
     let agreed = async || {
         let Ok(proxy) = proxy(&serin).await else { return Ok(None) };
         assert_eq!(proxy.missing, 0, "{proxy:?}");
-        Ok(proxy.ended.filter(|ended| *ended > 2 * RATE_PER_S))
+        Ok(proxy.ended.filter(|ended| *ended > RATE_PER_S))
     };
     poll::until("Envoy to push its count", SOON, agreed).await?;
     Ok((rig, serin, load))

@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     ingest::validate::Heartbeat,
     report::{Report, Reporter, ReporterId},
-    store::{Applied, ManagerCounts, Proxies, Reporters, ReportersFull, Slices, Totals},
+    store::{Applied, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
 };
 use guard::Guard;
@@ -77,8 +77,8 @@ pub enum Event {
     ProxyPushed {
         /// Its node id.
         node: Arc<str>,
-        /// By stat prefix.
-        managers: BTreeMap<String, ManagerCounts>,
+        /// What it says.
+        push: Push,
     },
     /// Time went by.
     Tick,
@@ -207,6 +207,7 @@ impl Engine {
         match event {
             Event::Connected { stream, reporter } => match self.reporters.connected(&reporter, now) {
                 Ok(()) => {
+                    self.proxies.reports(&reporter.id.node_id, reporter.vantage, now);
                     self.streams.insert(stream, reporter.id);
                     Vec::new()
                 }
@@ -227,8 +228,8 @@ impl Engine {
                 self.streams.remove(&stream);
                 Vec::new()
             }
-            Event::ProxyPushed { node, managers } => {
-                self.proxies.pushed(&node, managers, now);
+            Event::ProxyPushed { node, push } => {
+                self.proxies.pushed(&node, push, now);
                 Vec::new()
             }
             Event::Tick => self.tick(now),
@@ -273,6 +274,8 @@ impl Engine {
         match self.reporters.apply(reporter, &report, now) {
             Applied::New => {
                 let sequence = report.sequence;
+                let interval = Duration::from_millis(report.own.interval_ms.into());
+                self.proxies.delivered(&reporter.node_id, report.requests(), interval, now);
                 self.count(report, now);
                 vec![Effect::Ack { stream, sequence }]
             }

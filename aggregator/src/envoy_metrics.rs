@@ -1,12 +1,12 @@
 //! Envoy's metrics service (IO): takes what each proxy says of its own requests, so that what its filters did not deliver is
 //! seen.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serin_proto::envoy_metrics::{MetricFamily, StreamMetricsMessage, StreamMetricsResponse, metrics_service_server};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{engine::Event, shell::Handle, store::ManagerCounts};
+use crate::{engine::Event, shell::Handle, store::Push};
 
 /// The largest push taken: a sidecar with all of its statistics has some 10,000 at 100 bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -42,37 +42,42 @@ impl metrics_service_server::MetricsService for EnvoyMetrics {
             let Some(node) = node.clone() else {
                 return Err(Status::invalid_argument("the first message of a stream must have identifier.node.id"));
             };
-            let event = Event::ProxyPushed { node, managers: managers(&message.envoy_metrics) };
+            let event = Event::ProxyPushed { node, push: push(&message.envoy_metrics) };
             self.0.event(event).await.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
         }
         Ok(Response::new(StreamMetricsResponse {}))
     }
 }
 
-/// The request counters of each HTTP connection manager, by stat prefix (pure).
-fn managers(families: &[MetricFamily]) -> BTreeMap<String, ManagerCounts> {
-    let mut managers: BTreeMap<String, ManagerCounts> = BTreeMap::new();
+/// The uptime, and the request counters of each HTTP connection manager by stat prefix (pure).
+fn push(families: &[MetricFamily]) -> Push {
+    let mut push = Push::default();
     for family in families {
+        let value = family.metric.first().and_then(|metric| metric.counter.or(metric.gauge)).unwrap_or_default().value;
+        // Casts of what is negative, no number or too large end at the nearest that there is.
+        let value = value as u64;
+        if family.name == "server.uptime" {
+            push.uptime_s = Some(value);
+        }
         let Some((prefix, name)) = family.name.strip_prefix("http.").and_then(|rest| rest.rsplit_once('.')) else {
             continue;
         };
         if OWN.contains(&prefix) {
             continue;
         }
-        let value = family.metric.first().and_then(|metric| metric.counter.or(metric.gauge)).unwrap_or_default().value;
-        // Casts of what is negative, no number or too large end at the nearest that there is.
         match name {
-            "downstream_rq_total" => managers.entry(prefix.to_owned()).or_default().total = value as u64,
-            "downstream_rq_active" => managers.entry(prefix.to_owned()).or_default().active = value as u64,
+            "downstream_rq_total" => push.managers.entry(prefix.to_owned()).or_default().total = value,
+            "downstream_rq_active" => push.managers.entry(prefix.to_owned()).or_default().active = value,
             _ => {}
         }
     }
-    managers
+    push
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ManagerCounts;
     use serin_proto::envoy_metrics::{Metric, Value};
 
     #[test]
@@ -87,6 +92,7 @@ mod tests {
             family("http.gateway.downstream_rq_total", true, 120.0),
             family("http.gateway.downstream_rq_active", false, 20.0),
             family("http.gateway.downstream_rq_time", true, 7.0),
+            family("server.uptime", false, 61.0),
             family("http.admin.downstream_rq_total", true, 9.0),
             family("listener.0.0.0.0_80.http.gateway.downstream_rq_2xx", true, 5.0),
             family("http.inbound_0.0.0.0_80;.downstream_rq_total", true, -1.0),
@@ -95,6 +101,6 @@ mod tests {
             ("gateway".to_owned(), ManagerCounts { total: 120, active: 20 }),
             ("inbound_0.0.0.0_80;".to_owned(), ManagerCounts::default()),
         ];
-        assert_eq!(managers(&families), want.into());
+        assert_eq!(push(&families), Push { uptime_s: Some(61), managers: want.into() });
     }
 }

@@ -8,7 +8,7 @@ mod reporters;
 mod slices;
 mod totals;
 
-pub use proxies::{ManagerCounts, Proxies};
+pub use proxies::{ManagerCounts, Proxies, Push};
 pub use reporters::{Applied, ReporterView, Reporters, ReportersFull};
 pub use slices::Slices;
 pub use totals::{TotalKey, Totals};

@@ -1,45 +1,39 @@
 //! What the filters of each proxy delivered, held against what the proxy says itself.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serin_proto::v1;
 
 use super::Engine;
 use crate::{store::ReporterView, time::UnixMicros};
 
-/// A request that ended is reported at the next tick and takes a round trip: three intervals are ample.
-const INTERVALS: u32 = 3;
-const INTERVAL_MS_LEAST: u32 = 1_000;
-
 impl Engine {
-    /// Every proxy, those with missing requests first.
+    /// Every proxy that was heard of, those with missing requests first.
     pub fn proxies(&self, now: UnixMicros) -> Vec<v1::Proxy> {
-        let mut by_node: BTreeMap<Arc<str>, Vec<ReporterView>> = BTreeMap::new();
-        for view in self.reporters.views(now) {
-            by_node.entry(view.node_id.clone()).or_default().push(view);
+        let mut by_node: BTreeMap<&Arc<str>, (UnixMicros, Vec<ReporterView>)> = BTreeMap::new();
+        for (node, last_seen) in self.proxies.nodes() {
+            by_node.insert(node, (last_seen, Vec::new()));
         }
-        let mut proxies: Vec<v1::Proxy> =
-            by_node.iter().map(|(node_id, reporters)| self.proxy(node_id, reporters, now)).collect();
+        for (node, view) in self.reporters.views(now) {
+            by_node.entry(node).or_insert((view.last_seen, Vec::new())).1.push(view);
+        }
+        let all =
+            by_node.into_iter().map(|(node, (last_seen, reporters))| self.proxy(node, last_seen, &reporters, now));
+        let mut proxies: Vec<v1::Proxy> = all.collect();
         proxies.sort_by(|a, b| b.missing.cmp(&a.missing).then_with(|| a.node_id.cmp(&b.node_id)));
         proxies
     }
 
-    fn proxy(&self, node_id: &str, reporters: &[ReporterView], now: UnixMicros) -> v1::Proxy {
-        let state = sum(reporters);
-        let mut vantages: Vec<v1::Vantage> = reporters.iter().map(|reporter| reporter.vantage).collect();
-        vantages.sort_unstable_by_key(|vantage| *vantage as i32);
-        vantages.dedup();
-        let interval = Duration::from_millis(state.interval_ms.max(INTERVAL_MS_LEAST).into());
-        let ended = self.proxies.ended(node_id, &vantages, interval * INTERVALS, now);
-        let counted = reporters.iter().fold(0u64, |sum, reporter| sum.saturating_add(reporter.requests));
+    fn proxy(&self, node_id: &str, last_seen: UnixMicros, reporters: &[ReporterView], now: UnixMicros) -> v1::Proxy {
+        let said = self.proxies.ended(node_id, now);
         v1::Proxy {
             node_id: node_id.to_owned(),
             reporters_alive: reporters.iter().filter(|reporter| reporter.is_alive).count() as u32,
-            counted,
-            ended,
-            missing: ended.unwrap_or(0).saturating_sub(counted),
-            last_seen_unix_us: reporters.iter().map(|reporter| reporter.last_seen.0).max().unwrap_or_default(),
-            state: Some(state),
+            counted: reporters.iter().fold(0, |sum, reporter| sum.saturating_add(reporter.requests)),
+            ended: said.map(|(ended, _)| ended),
+            missing: said.map_or(0, |(_, missing)| missing),
+            last_seen_unix_us: last_seen.0,
+            state: Some(sum(reporters)),
         }
     }
 }

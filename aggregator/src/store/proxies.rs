@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -12,11 +12,15 @@ use crate::time::UnixMicros;
 const PROXIES_MAX: usize = 20_000;
 /// Connection managers of one proxy: Istio has one for each port.
 const MANAGERS_MAX: usize = 256;
-/// When there is no room, a proxy that pushed nothing for so long is forgotten.
+/// When there is no room, a proxy that said nothing for so long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_hours(1);
-/// Pushes kept: the newest that is old enough is looked at, and reports come every 10 s at the slowest. At a push a second, three
-/// times that.
-const PUSHES_MAX: usize = 32;
+/// Pushes kept, of which the newest that is old enough is looked at: at a push a second, more than the longest time that any
+/// may need.
+const PUSHES_MAX: usize = 64;
+/// How long a filter waits before it connects anew, at most; Envoy's own push may be back before.
+const BACK_OFF: Duration = Duration::from_secs(12);
+/// A request that ended is reported at the next tick, and takes a round trip.
+const INTERVALS: u32 = 3;
 
 /// `downstream_rq_total` and `downstream_rq_active` of one HTTP connection manager.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,119 +37,252 @@ impl ManagerCounts {
     }
 }
 
-#[derive(Debug, Default)]
-struct Proxy {
+/// What a proxy says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Push {
+    /// `server.uptime`, where it is among the statistics.
+    pub uptime_s: Option<u64>,
     /// By stat prefix.
-    managers: BTreeMap<String, ManagerCounts>,
-    /// What processes that are gone had when they last pushed, by stat prefix.
-    before: BTreeMap<String, u64>,
-    /// When, and what had ended by stat prefix, earlier processes included.
-    pushes: VecDeque<(UnixMicros, BTreeMap<String, u64>)>,
+    pub managers: BTreeMap<String, ManagerCounts>,
 }
 
-/// What each proxy says of its own requests, to be held against what its filters counted.
+#[derive(Debug)]
+struct Proxy {
+    vantages: BTreeSet<i32>,
+    /// How often its filters report.
+    interval: Duration,
+    /// Requests that its filters delivered to this aggregator.
+    delivered: u64,
+    last: Push,
+    /// What processes that are gone had when they last pushed.
+    before: u64,
+    /// When, and what had ended, earlier processes included.
+    pushes: VecDeque<(UnixMicros, u64)>,
+    /// Both counts when they were first held against each other.
+    base: Option<(u64, u64)>,
+    missing: u64,
+    last_seen: UnixMicros,
+}
+
+/// What each proxy says of its own requests, held against what its filters delivered.
 #[derive(Debug, Default)]
 pub struct Proxies(BTreeMap<Arc<str>, Proxy>);
 
 impl Proxies {
-    /// A proxy pushed its counters. One that is lower than before belongs to a new process.
-    pub fn pushed(&mut self, node: &Arc<str>, managers: BTreeMap<String, ManagerCounts>, now: UnixMicros) {
-        if !self.0.contains_key(node) && self.0.len() >= PROXIES_MAX {
-            let is_recent = |proxy: &Proxy| proxy.pushes.back().is_some_and(|(at, _)| now.since(*at) < FORGET_AFTER);
-            self.0.retain(|_, proxy| is_recent(proxy));
-            if self.0.len() >= PROXIES_MAX {
-                return;
+    /// A filter of this proxy reports. Where it is the first one at its vantage, both counts begin anew.
+    pub fn reports(&mut self, node: &Arc<str>, vantage: Vantage, now: UnixMicros) {
+        if let Some(proxy) = self.proxy(node, now)
+            && proxy.vantages.insert(vantage as i32)
+        {
+            proxy.base = None;
+            proxy.pushes.clear();
+        }
+    }
+
+    /// A filter of this proxy delivered requests, and reports this often.
+    pub fn delivered(&mut self, node: &Arc<str>, requests: u64, interval: Duration, now: UnixMicros) {
+        if let Some(proxy) = self.proxy(node, now) {
+            proxy.interval = interval;
+            proxy.delivered = proxy.delivered.saturating_add(requests);
+        }
+    }
+
+    /// A proxy pushed its counters.
+    pub fn pushed(&mut self, node: &Arc<str>, push: Push, now: UnixMicros) {
+        let Some(proxy) = self.proxy(node, now) else { return };
+        let went_back = |(prefix, counts): (&String, &ManagerCounts)| {
+            proxy.last.managers.get(prefix).is_some_and(|known| counts.total < known.total)
+        };
+        // Either may be left out of what Envoy pushes.
+        let is_younger = push.uptime_s.zip(proxy.last.uptime_s).is_some_and(|(now, before)| now < before);
+        if is_younger || push.managers.iter().any(went_back) {
+            proxy.before = proxy.before.saturating_add(ended(&proxy.last.managers, &proxy.vantages));
+            proxy.last = Push::default();
+        }
+        proxy.last.uptime_s = push.uptime_s.or(proxy.last.uptime_s);
+        for (prefix, counts) in push.managers {
+            if proxy.last.managers.len() < MANAGERS_MAX || proxy.last.managers.contains_key(&prefix) {
+                proxy.last.managers.insert(prefix, counts);
             }
         }
-        let proxy = self.0.entry(Arc::clone(node)).or_default();
-        for (prefix, counts) in managers {
-            let known = proxy.managers.get(&prefix).copied();
-            if known.is_none() && proxy.managers.len() >= MANAGERS_MAX {
-                continue;
-            }
-            if let Some(known) = known.filter(|known| counts.total < known.total) {
-                let before = proxy.before.entry(prefix.clone()).or_default();
-                *before = before.saturating_add(known.ended());
-            }
-            proxy.managers.insert(prefix, counts);
-        }
-        let before = |prefix: &String| proxy.before.get(prefix).copied().unwrap_or_default();
-        let ended = proxy.managers.iter().map(|(prefix, counts)| (prefix.clone(), counts.ended() + before(prefix)));
-        let ended = ended.collect();
-        proxy.pushes.push_back((now, ended));
+        let all = proxy.before.saturating_add(ended(&proxy.last.managers, &proxy.vantages));
+        proxy.base.get_or_insert((all, proxy.delivered));
+        proxy.missing = proxy.missing(now);
+        proxy.pushes.push_back((now, all));
         while proxy.pushes.len() > PUSHES_MAX {
             proxy.pushes.pop_front();
         }
     }
 
-    /// Requests that had ended at the last push that is at least `settled` ago, in the connection managers that filters at
-    /// these vantages see: Istio's names begin with `inbound` or `outbound`, and where none does, all count.
-    pub fn ended(&self, node: &str, vantages: &[Vantage], settled: Duration, now: UnixMicros) -> Option<u64> {
-        let pushes = &self.0.get(node)?.pushes;
-        let (_, ended) = pushes.iter().rev().find(|(at, _)| now.since(*at) >= settled)?;
-        let sum_of = |word: &str| {
-            let named = ended.iter().filter(|(prefix, _)| prefix.starts_with(word));
-            named.map(|(_, ended)| *ended).reduce(u64::saturating_add)
-        };
-        let all = || sum_of("");
-        let mut sums = Vec::new();
-        for vantage in vantages {
-            sums.push(match vantage {
-                Vantage::Inbound => sum_of("inbound").or_else(all)?,
-                Vantage::Outbound => sum_of("outbound").or_else(all)?,
-                Vantage::Gateway | Vantage::Unspecified => all()?,
-            });
-        }
-        sums.into_iter().reduce(u64::saturating_add)
+    /// The nodes of all proxies, each with when it was last heard of.
+    pub fn nodes(&self) -> impl Iterator<Item = (&Arc<str>, UnixMicros)> {
+        self.0.iter().map(|(node, proxy)| (node, proxy.last_seen))
     }
+
+    /// Requests that had ended at the last push that is old enough for all of them to have been reported, and how many are
+    /// proven to have ended since both counts are compared and never to have been delivered. `None` without such a push.
+    pub fn ended(&self, node: &str, now: UnixMicros) -> Option<(u64, u64)> {
+        let proxy = self.0.get(node)?;
+        proxy.settled(now).map(|ended| (ended, proxy.missing(now)))
+    }
+
+    fn proxy(&mut self, node: &Arc<str>, now: UnixMicros) -> Option<&mut Proxy> {
+        if !self.0.contains_key(node) {
+            if self.0.len() >= PROXIES_MAX {
+                self.0.retain(|_, proxy| now.since(proxy.last_seen) < FORGET_AFTER);
+            }
+            if self.0.len() >= PROXIES_MAX {
+                return None;
+            }
+        }
+        let proxy = self.0.entry(Arc::clone(node)).or_insert_with(|| Proxy {
+            vantages: BTreeSet::new(),
+            interval: Duration::from_secs(1),
+            delivered: 0,
+            last: Push::default(),
+            before: 0,
+            pushes: VecDeque::new(),
+            base: None,
+            missing: 0,
+            last_seen: now,
+        });
+        proxy.last_seen = now;
+        Some(proxy)
+    }
+}
+
+impl Proxy {
+    fn settled(&self, now: UnixMicros) -> Option<u64> {
+        let settled = BACK_OFF + self.interval * INTERVALS;
+        self.pushes.iter().rev().find(|(at, _)| now.since(*at) >= settled).map(|(_, ended)| *ended)
+    }
+
+    /// What was delivered since that push hides as much, so a loss may be proven later than it came about; but once proven it
+    /// stays.
+    fn missing(&self, now: UnixMicros) -> u64 {
+        let since_base = self.settled(now).zip(self.base).map(|(ended, (ended_then, delivered_then))| {
+            ended.saturating_sub(ended_then).saturating_sub(self.delivered.saturating_sub(delivered_then))
+        });
+        since_base.unwrap_or_default().max(self.missing)
+    }
+}
+
+/// What ended in the connection managers that filters at these vantages see: Istio's names begin with `inbound` or `outbound`,
+/// and where none does, all count.
+fn ended(managers: &BTreeMap<String, ManagerCounts>, vantages: &BTreeSet<i32>) -> u64 {
+    let has = |word: &str| managers.keys().any(|prefix| prefix.starts_with(word));
+    let sees = |vantage: Vantage, word: &str| vantages.contains(&(vantage as i32)) && has(word);
+    let (inbound, outbound) = (sees(Vantage::Inbound, "inbound"), sees(Vantage::Outbound, "outbound"));
+    let counts = |prefix: &str| {
+        !(inbound || outbound)
+            || vantages.contains(&(Vantage::Gateway as i32))
+            || (inbound && prefix.starts_with("inbound"))
+            || (outbound && prefix.starts_with("outbound"))
+    };
+    let counted = managers.iter().filter(|(prefix, _)| counts(prefix));
+    counted.fold(0, |sum, (_, counts)| sum.saturating_add(counts.ended()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NOW: UnixMicros = UnixMicros(1_000_000_000);
-    const SETTLED: Duration = Duration::from_secs(3);
+    /// After how many seconds a push is looked at.
+    const S: u64 = 15;
 
-    fn push(proxies: &mut Proxies, counts: &[(&str, u64, u64)], second: u64) {
-        let managers = counts
-            .iter()
-            .map(|(prefix, total, active)| ((*prefix).to_owned(), ManagerCounts { total: *total, active: *active }));
-        proxies.pushed(&"n".into(), managers.collect(), NOW.plus(Duration::from_secs(second)));
+    fn at(second: u64) -> UnixMicros {
+        UnixMicros(1_000_000_000).plus(Duration::from_secs(second))
     }
 
-    fn ended(proxies: &Proxies, vantages: &[Vantage], second: u64) -> Option<u64> {
-        proxies.ended("n", vantages, SETTLED, NOW.plus(Duration::from_secs(second)))
+    /// One proxy with a filter at this vantage.
+    struct One(Proxies, Arc<str>);
+
+    impl One {
+        fn new(vantage: Vantage) -> Self {
+            let (mut proxies, node) = (Proxies::default(), "n".into());
+            proxies.reports(&node, vantage, at(0));
+            One(proxies, node)
+        }
+
+        fn push(&mut self, second: u64, uptime_s: u64, counts: &[(&str, u64, u64)]) {
+            let managers = counts.iter().map(|(prefix, total, active)| {
+                ((*prefix).to_owned(), ManagerCounts { total: *total, active: *active })
+            });
+            let push = Push { uptime_s: Some(uptime_s), managers: managers.collect() };
+            self.0.pushed(&self.1, push, at(second));
+        }
+
+        fn deliver(&mut self, second: u64, requests: u64) {
+            self.0.delivered(&self.1, requests, Duration::from_secs(1), at(second));
+        }
+
+        fn ended(&self, second: u64) -> Option<(u64, u64)> {
+            self.0.ended(&self.1, at(second))
+        }
     }
 
     #[test]
     fn only_what_had_time_to_be_reported_counts() {
-        let mut proxies = Proxies::default();
-        push(&mut proxies, &[("gateway", 100, 10)], 0);
-        push(&mut proxies, &[("gateway", 200, 5)], 1);
-        assert_eq!(ended(&proxies, &[Vantage::Gateway], 2), None);
-        assert_eq!(ended(&proxies, &[Vantage::Gateway], 3), Some(90));
-        assert_eq!(ended(&proxies, &[Vantage::Gateway], 4), Some(195));
-        assert_eq!(proxies.ended("other", &[Vantage::Gateway], SETTLED, NOW), None);
+        let mut one = One::new(Vantage::Gateway);
+        one.push(0, 0, &[("gateway", 0, 0)]);
+        one.push(1, 1, &[("gateway", 100, 10)]);
+        one.push(2, 2, &[("gateway", 200, 5)]);
+        one.deliver(2, 80);
+        assert_eq!(one.ended(S - 1), None);
+        assert_eq!(one.ended(S + 1), Some((90, 10)));
+        one.deliver(S + 1, 115);
+        assert_eq!(one.ended(S + 2), Some((195, 0)));
+        assert_eq!(one.0.ended("other", at(99)), None);
+    }
+
+    #[test]
+    fn a_loss_that_was_proven_stays() {
+        let mut one = One::new(Vantage::Gateway);
+        one.push(0, 0, &[("gateway", 0, 0)]);
+        one.push(1, 1, &[("gateway", 100, 0)]);
+        one.deliver(2, 70);
+        one.push(S + 1, S + 1, &[("gateway", 100, 0)]);
+        // Ten times as many since, all of them delivered.
+        one.deliver(S + 2, 1_000);
+        one.push(S + 2, S + 2, &[("gateway", 1_100, 0)]);
+        assert_eq!(one.ended(S + 3).map(|(_, missing)| missing), Some(30));
     }
 
     #[test]
     fn a_new_process_goes_on_where_the_old_one_was_last_seen() {
-        let mut proxies = Proxies::default();
-        push(&mut proxies, &[("gateway", 100, 10)], 0);
-        push(&mut proxies, &[("gateway", 7, 1)], 1);
-        push(&mut proxies, &[("gateway", 9, 0)], 2);
-        assert_eq!(ended(&proxies, &[Vantage::Gateway], 10), Some(90 + 9));
+        for uptime in [Some(0), Some(9)] {
+            let mut one = One::new(Vantage::Gateway);
+            one.push(0, 7, &[("gateway", 100, 10)]);
+            // The one that had served more already is told by its uptime, the other by its count.
+            let total = if uptime == Some(0) { 150 } else { 7 };
+            one.push(1, uptime.unwrap(), &[("gateway", total, 0)]);
+            assert_eq!(one.ended(S + 10).map(|(ended, _)| ended), Some(90 + total));
+        }
+    }
+
+    #[test]
+    fn what_was_before_this_aggregator_is_not_missing() {
+        let mut one = One::new(Vantage::Gateway);
+        one.push(0, 900, &[("gateway", 5_000, 0)]);
+        one.deliver(1, 100);
+        one.push(2, 902, &[("gateway", 5_100, 0)]);
+        assert_eq!(one.ended(S + 9), Some((5_100, 0)));
+        // A second filter, elsewhere in the proxy: both begin anew.
+        one.0.reports(&one.1.clone(), Vantage::Inbound, at(S + 10));
+        one.push(S + 11, 911, &[("gateway", 5_100, 0), ("inbound_80", 700, 0)]);
+        assert_eq!(one.ended(2 * S + 20).map(|(_, missing)| missing), Some(0));
     }
 
     #[test]
     fn a_vantage_sees_its_own_side() {
-        let mut proxies = Proxies::default();
-        push(&mut proxies, &[("inbound_0.0.0.0_80", 5, 0), ("outbound_0.0.0.0_80", 70, 0), ("x", 900, 0)], 0);
-        assert_eq!(ended(&proxies, &[Vantage::Inbound], 5), Some(5));
-        assert_eq!(ended(&proxies, &[Vantage::Inbound, Vantage::Outbound], 5), Some(75));
-        let mut plain = Proxies::default();
-        push(&mut plain, &[("sidecar", 5, 0)], 0);
-        assert_eq!(ended(&plain, &[Vantage::Inbound], 5), Some(5));
+        let sides = [("inbound_0.0.0.0_80", 5, 0), ("outbound_0.0.0.0_80", 70, 0), ("x", 900, 0)];
+        for (vantage, want) in [(Vantage::Inbound, 5), (Vantage::Outbound, 70), (Vantage::Gateway, 975)] {
+            let mut one = One::new(vantage);
+            one.push(0, 0, &sides);
+            assert_eq!(one.ended(S), Some((want, 0)), "{vantage:?}");
+        }
+        let mut plain = One::new(Vantage::Inbound);
+        plain.push(0, 0, &[("sidecar", 5, 0)]);
+        assert_eq!(plain.ended(S), Some((5, 0)));
     }
 }

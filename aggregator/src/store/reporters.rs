@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use serin_proto::v1::{self, Vantage};
+use serin_proto::v1;
 
 use crate::{
     ingest::validate::Heartbeat,
@@ -38,7 +38,6 @@ pub struct ReportersFull;
 
 #[derive(Debug)]
 struct State {
-    vantage: Vantage,
     applied: u64,
     requests: u64,
     elsewhere: u64,
@@ -48,12 +47,8 @@ struct State {
 }
 
 /// What is known of one reporter.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReporterView {
-    /// Envoy's node id.
-    pub node_id: Arc<str>,
-    /// Where it measures.
-    pub vantage: Vantage,
     /// Requests it delivered, here or to an aggregator that ran before.
     pub requests: u64,
     /// Whether it gave a sign of life within 30 s.
@@ -82,7 +77,6 @@ impl Reporters {
             }
         }
         let state = self.0.entry(reporter.id.clone()).or_insert(State {
-            vantage: reporter.vantage,
             applied: 0,
             requests: 0,
             elsewhere: 0,
@@ -128,16 +122,15 @@ impl Reporters {
         self.0.get(id).map_or(0, |state| state.applied)
     }
 
-    /// What is known of each.
-    pub fn views(&self, now: UnixMicros) -> impl Iterator<Item = ReporterView> + '_ {
-        self.0.iter().map(move |(id, state)| ReporterView {
-            node_id: Arc::clone(&id.node_id),
-            vantage: state.vantage,
+    /// What is known of each, with its node id.
+    pub fn views(&self, now: UnixMicros) -> impl Iterator<Item = (&Arc<str>, ReporterView)> {
+        let view = move |state: &State| ReporterView {
             requests: state.requests.saturating_add(state.elsewhere),
             is_alive: now.since(state.last_seen) <= ALIVE_WITHIN,
             last_seen: state.last_seen,
             state: state.own,
-        })
+        };
+        self.0.iter().map(move |(id, state)| (&id.node_id, view(state)))
     }
 
     /// How many gave a sign of life within 30 s.
@@ -159,6 +152,7 @@ impl Reporters {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serin_proto::v1::Vantage;
 
     use super::*;
 

@@ -590,10 +590,11 @@ pub struct Proxy {
     #[prost(uint64, tag = "3")]
     pub counted: u64,
     /// Requests that ended, as Envoy itself says (downstream_rq_total - downstream_rq_active), at the last push of its metrics
-    /// that is old enough for its requests to have been reported. Absent where Envoy pushes none.
+    /// that is old enough for its requests to have been reported (15 s at one report a second). Absent where Envoy pushes none.
     #[prost(uint64, optional, tag = "4")]
     pub ended: ::core::option::Option<u64>,
-    /// How many of them were not counted.
+    /// Requests that are proven to have ended and not to have been delivered since this aggregator heard both of Envoy and of its
+    /// filters. It never goes back. While requests flow, as many as were delivered since that push can be missing unseen.
     #[prost(uint64, tag = "5")]
     pub missing: u64,
     /// Microseconds since 1970.
