@@ -189,7 +189,7 @@ impl Engine {
         });
         let engine = Engine {
             reporters: Reporters::default(),
-            proxies: Proxies::default(),
+            proxies: Proxies::new(now),
             slices: Slices::new(config.live_window),
             totals: Totals::new(&config.services),
             counters: Counters::default(),

@@ -65,10 +65,18 @@ struct Proxy {
 }
 
 /// What each proxy says of its own requests, held against what its filters delivered.
-#[derive(Debug, Default)]
-pub struct Proxies(BTreeMap<Arc<str>, Proxy>);
+#[derive(Debug)]
+pub struct Proxies {
+    began: UnixMicros,
+    proxies: BTreeMap<Arc<str>, Proxy>,
+}
 
 impl Proxies {
+    /// None yet.
+    pub fn new(now: UnixMicros) -> Self {
+        Proxies { began: now, proxies: BTreeMap::new() }
+    }
+
     /// A filter of this proxy reports. Where it is the first one at its vantage, both counts begin anew.
     pub fn reports(&mut self, node: &Arc<str>, vantage: Vantage, now: UnixMicros) {
         if let Some(proxy) = self.proxy(node, now)
@@ -89,6 +97,7 @@ impl Proxies {
 
     /// A proxy pushed its counters.
     pub fn pushed(&mut self, node: &Arc<str>, push: Push, now: UnixMicros) {
+        let age_s = now.since(self.began).as_secs();
         let Some(proxy) = self.proxy(node, now) else { return };
         let went_back = |(prefix, counts): (&String, &ManagerCounts)| {
             proxy.last.managers.get(prefix).is_some_and(|known| counts.total < known.total)
@@ -106,7 +115,9 @@ impl Proxies {
             }
         }
         let all = proxy.before.saturating_add(ended(&proxy.last.managers, &proxy.vantages));
-        proxy.base.get_or_insert((all, proxy.delivered));
+        // A process that is younger than this aggregator delivered nothing anywhere else.
+        let is_ours = push.uptime_s.is_some_and(|uptime_s| uptime_s <= age_s) && proxy.before == 0;
+        proxy.base.get_or_insert(if is_ours { (0, 0) } else { (all, proxy.delivered) });
         proxy.missing = proxy.missing(now);
         proxy.pushes.push_back((now, all));
         while proxy.pushes.len() > PUSHES_MAX {
@@ -116,26 +127,26 @@ impl Proxies {
 
     /// The nodes of all proxies, each with when it was last heard of.
     pub fn nodes(&self) -> impl Iterator<Item = (&Arc<str>, UnixMicros)> {
-        self.0.iter().map(|(node, proxy)| (node, proxy.last_seen))
+        self.proxies.iter().map(|(node, proxy)| (node, proxy.last_seen))
     }
 
     /// Requests that had ended at the last push that is old enough for all of them to have been reported, and how many are
     /// proven to have ended since both counts are compared and never to have been delivered. `None` without such a push.
     pub fn ended(&self, node: &str, now: UnixMicros) -> Option<(u64, u64)> {
-        let proxy = self.0.get(node)?;
+        let proxy = self.proxies.get(node)?;
         proxy.settled(now).map(|ended| (ended, proxy.missing(now)))
     }
 
     fn proxy(&mut self, node: &Arc<str>, now: UnixMicros) -> Option<&mut Proxy> {
-        if !self.0.contains_key(node) {
-            if self.0.len() >= PROXIES_MAX {
-                self.0.retain(|_, proxy| now.since(proxy.last_seen) < FORGET_AFTER);
+        if !self.proxies.contains_key(node) {
+            if self.proxies.len() >= PROXIES_MAX {
+                self.proxies.retain(|_, proxy| now.since(proxy.last_seen) < FORGET_AFTER);
             }
-            if self.0.len() >= PROXIES_MAX {
+            if self.proxies.len() >= PROXIES_MAX {
                 return None;
             }
         }
-        let proxy = self.0.entry(Arc::clone(node)).or_insert_with(|| Proxy {
+        let proxy = self.proxies.entry(Arc::clone(node)).or_insert_with(|| Proxy {
             vantages: BTreeSet::new(),
             interval: Duration::from_secs(1),
             delivered: 0,
@@ -199,7 +210,7 @@ mod tests {
 
     impl One {
         fn new(vantage: Vantage) -> Self {
-            let (mut proxies, node) = (Proxies::default(), "n".into());
+            let (mut proxies, node) = (Proxies::new(at(0)), "n".into());
             proxies.reports(&node, vantage, at(0));
             One(proxies, node)
         }
@@ -274,15 +285,23 @@ mod tests {
     }
 
     #[test]
+    fn a_process_younger_than_this_aggregator_is_known_from_its_beginning() {
+        let mut one = One::new(Vantage::Gateway);
+        one.push(20, 3, &[("gateway", 60, 0)]);
+        one.deliver(21, 50);
+        assert_eq!(one.ended(20 + S), Some((60, 10)));
+    }
+
+    #[test]
     fn a_vantage_sees_its_own_side() {
         let sides = [("inbound_0.0.0.0_80", 5, 0), ("outbound_0.0.0.0_80", 70, 0), ("x", 900, 0)];
         for (vantage, want) in [(Vantage::Inbound, 5), (Vantage::Outbound, 70), (Vantage::Gateway, 975)] {
             let mut one = One::new(vantage);
             one.push(0, 0, &sides);
-            assert_eq!(one.ended(S), Some((want, 0)), "{vantage:?}");
+            assert_eq!(one.ended(S).map(|(ended, _)| ended), Some(want), "{vantage:?}");
         }
         let mut plain = One::new(Vantage::Inbound);
         plain.push(0, 0, &[("sidecar", 5, 0)]);
-        assert_eq!(plain.ended(S), Some((5, 0)));
+        assert_eq!(plain.ended(S).map(|(ended, _)| ended), Some(5));
     }
 }
