@@ -257,9 +257,11 @@ impl Vm {
 
     /// Takes over what other root contexts left behind, and forgets exceptions loggers that are gone.
     fn adopt(&mut self, context: u32, before_us: u64) {
-        for root in self.roots.iter_mut().filter(|root| root.context != context && root.is_silent(before_us)) {
-            let adopter_is_gone = root.adopted_by.is_none();
-            if let (true, Some(counter)) = (adopter_is_gone, root.counter()) {
+        let alive = self.roots.iter().filter(|root| !root.is_silent(before_us)).map(|root| root.context);
+        let alive: Vec<u32> = alive.collect();
+        for root in self.roots.iter_mut().filter(|root| !alive.contains(&root.context)) {
+            let is_free = root.adopted_by.is_none_or(|by| !alive.contains(&by));
+            if let (true, Some(counter)) = (is_free, root.counter()) {
                 counter.link.closed();
                 counter.link.reporter.hurry();
                 root.adopted_by = Some(context);
