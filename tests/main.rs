@@ -13,6 +13,7 @@ mod envoy_fetches_the_filter;
 mod envoys_own_access_log_agrees;
 mod every_request_is_counted_once;
 mod manifests_match_the_schemas;
+mod nothing_is_lost_or_doubled;
 mod the_aggregator_may_be_absent;
 mod the_death_of_the_proxy;
 mod the_filter_imports_only_what_envoy_gives;
