@@ -110,6 +110,12 @@ impl Bootstrap {
         Ok(self)
     }
 
+    /// With what `change` makes of it.
+    pub fn change(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.0);
+        self
+    }
+
     /// With what `change` makes of its connection manager.
     ///
     /// # Errors
@@ -136,7 +142,9 @@ impl Bootstrap {
                 Value::Object(map) => map.values_mut().map(|inner| add(inner, key, value)).sum(),
                 Value::Array(items) => items.iter_mut().map(|item| add(item, key, value)).sum(),
                 Value::String(text) if text.contains("\"vantage\"") => {
-                    *text = text.replacen('{', &format!("{{\"{key}\": {value}, "), 1);
+                    let mut plugin: Value = serde_json::from_str(text).unwrap_or_default();
+                    plugin[key] = value.clone();
+                    *text = plugin.to_string();
                     1
                 }
                 _ => 0,

@@ -225,6 +225,7 @@ fn http_response(status: StatusCode) -> Response<BoxBody<Bytes, odd::Broken>> {
     let body = Full::from("{\"item\":\"finch\",\"price\":4}\n").map_err(|never| match never {});
     let mut response = Response::new(body.boxed());
     *response.status_mut() = status;
+    response.headers_mut().insert("x-release", HeaderValue::from_static("r7"));
     if status.is_redirection() {
         response.headers_mut().insert(LOCATION, HeaderValue::from_static(LANDING_URL));
     }
