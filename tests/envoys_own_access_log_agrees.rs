@@ -172,6 +172,10 @@ async fn drive(envoy: SocketAddr) -> Result<()> {
     for answer in ["messages", "grpc-13"] {
         load::run(ten(grpc, WATCH, answer)).await?;
     }
+    // A client's stream, and both ways at once.
+    for answer in ["", "messages"] {
+        load::run(Plan { messages: 5, ..ten(grpc, "/shop.v1.Shop/Put", answer) }).await?;
+    }
     let get = "GET /shop/items HTTP/1.1\r\nhost: shop\r\n";
     let head = raw(envoy, "HEAD /shop/items HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n", "\r\n\r\n").await?;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");

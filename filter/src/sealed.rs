@@ -12,8 +12,8 @@ use crate::{
 /// The number of outcomes on the wire, each with an overflow series.
 const OUTCOMES: usize = 8;
 
-/// What one report takes in memory, at most, as [`Sealed::bytes`] counts it: 300 series with the longest labels and 40
-/// buckets each, or 512 with labels of 50 bytes and 50 buckets. Only overflow series, which take everything else, can
+/// What one report takes in memory, at most, as [`Sealed::bytes`] counts it: 290 series with the longest labels and 40
+/// buckets each, or 512 with labels of 40 bytes and 45 buckets. Only overflow series, which take everything else, can
 /// exceed it: 8 outcomes x 2 timings x 2,960 buckets x 16 B = 758 kB, were every bucket in use.
 ///
 /// On the wire a bucket takes at most 2 B (gap) + 6 B (count to 2^40), so a report is below half of what it takes in memory,

@@ -60,6 +60,8 @@ pub struct Plan {
     pub path: &'static str,
     /// The answer asked for (`service::WANTED`), empty for none.
     pub answer: &'static str,
+    /// How many messages a gRPC call sends: more than one is a client's stream.
+    pub messages: usize,
     /// One more header, of any name.
     pub header: Option<(&'static str, &'static str)>,
     /// Requests per second, above 0.
@@ -82,6 +84,7 @@ impl Plan {
             protocol,
             path,
             answer: "",
+            messages: 1,
             header: None,
             rate_per_s: 500.0,
             arrivals: Arrivals::Even,
@@ -246,7 +249,7 @@ fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Option<u16>
 
 fn request(plan: &Plan, uri: Uri) -> Request<Full<Bytes>> {
     let grpc = plan.protocol == Protocol::Grpc;
-    let mut request = Request::new(Full::from(if grpc { GRPC_EMPTY } else { &[] }));
+    let mut request = Request::new(Full::from(if grpc { GRPC_EMPTY.repeat(plan.messages) } else { Vec::new() }));
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
     if !plan.answer.is_empty() {
