@@ -1,5 +1,5 @@
 //! Faults between the filter and `serin`, one after the other in a seeded order, with requests flowing: is every request counted once
-//! in the end? `ROUNDS=80` has 20 of each, with `serin` standing still for a minute each time.
+//! in the end? `ROUNDS=100` has 20 of each; from 40 rounds on `serin` stands still for a minute each time.
 
 use std::{env, time::Duration};
 
@@ -77,13 +77,14 @@ async fn strike(fault: Fault, rig: &Rig, serin: &mut Serin, load: &Load, request
 
 async fn check(file: &str, seed: u64) -> Result<()> {
     let rounds = env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(FAULTS.len());
-    let longest_stop_s = if rounds >= 40 { 60 } else { 3 };
+    let stop_s = if rounds >= 40 { 60 } else { 3 };
     let mut rng = StdRng::seed_from_u64(seed);
     let rig = Rig::start(Shop::open(2, 0.1).await?, file).await?;
     let mut serin = rig.serin().await?;
     let plan =
         Plan { rate_per_s: RATE_PER_S as f64, requests: 1_000_000, ..Plan::new(rig.envoy.address, Protocol::Http1) };
     let load = Load::start(plan)?;
+    assert!(rounds >= FAULTS.len(), "ROUNDS={rounds}: at least {}, one for each kind", FAULTS.len());
     let mut faults = Vec::new();
     while faults.len() < rounds {
         let mut all = FAULTS;
@@ -93,21 +94,25 @@ async fn check(file: &str, seed: u64) -> Result<()> {
     faults.truncate(rounds);
     for fault in &faults {
         sent_more(&load, rng.random_range(1..2 * RATE_PER_S)).await?;
-        let seconds = if matches!(fault, Fault::Stop) { longest_stop_s } else { 2 };
-        let requests = rng.random_range(1..seconds * RATE_PER_S);
+        // Longer than a tick, so that reports meet it.
+        let requests = match fault {
+            Fault::Stop => stop_s * RATE_PER_S,
+            _ => rng.random_range(2 * RATE_PER_S..3 * RATE_PER_S),
+        };
         strike(*fault, &rig, &mut serin, &load, requests).await.with_context(|| format!("{fault:?}, seed {seed}"))?;
     }
     sent_more(&load, RATE_PER_S).await?;
     let tally = load.stop(SOON).await;
     let ended = rig.envoy.idle(SOON).await?;
     assert_eq!((tally.ok, ended), (tally.sent, tally.sent), "requests failed; {faults:?}, seed {seed}");
+    let mut seen = 0;
     let exact = async || {
-        let counted = counted(&serin).await?;
-        assert!(counted <= ended, "{counted} counted, {ended} served: {faults:?}, seed {seed}");
-        Ok((counted == ended).then_some(()))
+        seen = counted(&serin).await?;
+        assert!(seen <= ended, "{seen} counted, {ended} served: {faults:?}, seed {seed}");
+        Ok((seen == ended).then_some(()))
     };
     let exact = poll::until("every request to be counted", SOON, exact).await;
-    exact.with_context(|| format!("{} counted of {ended}: {faults:?}, seed {seed}", serin.grpc))
+    exact.with_context(|| format!("{seen} counted of {ended}: {faults:?}, seed {seed}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

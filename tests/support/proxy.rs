@@ -68,11 +68,12 @@ async fn forward(mut from: TcpStream, mut target: watch::Receiver<Option<SocketA
     let Some(address) = *target.borrow_and_update() else { return };
     let Ok(mut to) = TcpStream::connect(address).await else { return };
     let ((mut asked, answers), (answered, mut questions)) = (from.split(), to.split());
-    // Either end may close when it likes.
+    // Either end may close when it likes. A cut goes first: what is held back then must not get through.
     tokio::select! {
+        biased;
+        _ = target.changed() => {}
         _ = copy(&mut asked, &mut questions) => {}
         () = answer(answered, answers, held) => {}
-        _ = target.changed() => {}
     }
 }
 
