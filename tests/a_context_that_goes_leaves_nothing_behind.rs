@@ -80,3 +80,33 @@ fn a_context_that_comes_back_goes_on() -> Result<()> {
     assert_eq!(delivered(&mut vm).get(&1), Some(&2));
     Ok(())
 }
+
+/// The wall clock is set back and forth by a minute: nobody is taken for gone.
+#[test]
+fn a_clock_that_is_set_is_no_reason_to_forget_a_context() -> Result<()> {
+    for plugins in 1..=2 {
+        for step in [60 * SECOND as i64, -60 * SECOND as i64] {
+            let mut vm = Vm::load()?;
+            let request = Request::success("checkout", "v1", 5_000, 4_000);
+            (1..=plugins).try_for_each(|context| vm.configure(context, &plugin(&format!("s{context}"))))?;
+            for second in 0..20 {
+                if second == 10 {
+                    let now = &mut vm.around().now_ns;
+                    *now = now.saturating_add_signed(step);
+                }
+                for context in 1..=plugins {
+                    vm.log(context, &request)?;
+                    // Ticks of one worker are not evenly spaced: the first one comes twice.
+                    (0..=plugins - context).try_for_each(|_| seconds(&mut vm, context, 1, true))?;
+                }
+            }
+            seconds(&mut vm, 1, 20, true)?;
+            let delivered = delivered(&mut vm);
+            assert!(
+                (1..=plugins).all(|context| delivered.get(&context) == Some(&20)),
+                "{plugins}, {step}: {delivered:?}"
+            );
+        }
+    }
+    Ok(())
+}

@@ -4,9 +4,9 @@ use hashbrown::HashTable;
 
 use crate::measure::Stamps;
 
-/// Requests under way in one worker, at most: 16,384 x 32 B = 0.5 MB. Envoy's default circuit breakers let 1,024 through
+/// Requests under way in one worker, at most: 14,336 is 7/8 of 16,384 places of 41 B, 0.7 MB. Envoy's default circuit breakers let 1,024 through
 /// to a cluster. Those beyond it are counted by Envoy's own duration when they end.
-const ACTIVE_MAX: usize = 16_384;
+const ACTIVE_MAX: usize = 14_336;
 
 /// The stamps of requests that have not ended, by their contexts.
 #[derive(Debug, Default)]

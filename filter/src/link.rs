@@ -41,6 +41,15 @@ impl Link {
         self.reporter.closed();
     }
 
+    /// Whether everything is delivered; resets the stream then, which nobody else would.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let is_over = self.reporter.is_delivered();
+        if is_over {
+            self.token.take().into_iter().for_each(abi::cancel);
+        }
+        is_over
+    }
+
     pub(crate) fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {

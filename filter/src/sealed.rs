@@ -16,8 +16,8 @@ const OUTCOMES: usize = 8;
 /// buckets each, or 512 with labels of 40 bytes and 45 buckets. Only overflow series, which take everything else, can
 /// exceed it: 8 outcomes x 2 timings x 2,960 buckets x 16 B = 758 kB, were every bucket in use.
 ///
-/// On the wire a bucket takes at most 2 B (gap) + 6 B (count to 2^40), so a report is below half of what it takes in memory,
-/// and below the aggregator's limit of 1 MiB.
+/// On the wire a bucket takes at most 2 B (gap) + 6 B (count to 2^40), and a label its length, so a report takes less than in memory,
+/// and is below the aggregator's limit of 1 MiB.
 pub const REPORT_BYTES_MAX: usize = 512 << 10;
 /// A bucket and its count.
 const CELL_BYTES: usize = 16;

@@ -36,6 +36,7 @@ struct Root {
     name: Vec<u8>,
     place: Place,
     interval_us: u64,
+    /// By the VM's own clock.
     last_tick_us: u64,
     /// Its own context is gone: this one ticks for it.
     adopted_by: Option<u32>,
@@ -54,6 +55,10 @@ struct Vm {
     nonce: Option<u64>,
     roots: Vec<Root>,
     active: Active,
+    /// The VM's own clock: the wall clock, but it never steps by more than the interval of whoever ticks, so that a clock
+    /// that is set, or a worker that stood still, does not make anybody seem gone.
+    clock_us: u64,
+    wall_us: u64,
     /// Whether the exceptions logger was called for the request whose access logs are being written.
     noted: bool,
 }
@@ -149,7 +154,7 @@ impl Vm {
                 (Place::Idle, 0)
             }
         };
-        let last_tick_us = abi::now_ns() / 1_000;
+        let last_tick_us = self.clock_us;
         self.roots.push(Root { context, name: plugin(callback), place, interval_us, last_tick_us, adopted_by: None });
     }
 
@@ -193,14 +198,13 @@ impl Vm {
 
     /// Envoy runs HTTP filters first, then access loggers in their order.
     fn except(&mut self, callback: &Callback) {
-        if let Some((_, counter)) = self.counters().find(|(_, counter)| counter.holds()) {
-            // A request whose headers never came whole has no method, and never came to an HTTP filter.
-            if host::has_method(callback) {
-                counter.except(callback);
-            }
-            return;
-        }
         self.noted = true;
+        if let Some((_, counter)) = self.counters().find(|(_, counter)| counter.holds())
+            // A request whose headers never came whole has no method, and never came to an HTTP filter.
+            && host::has_method(callback)
+        {
+            counter.except(callback);
+        }
     }
 
     /// A request's own context: the filter is attached as HTTP filter.
@@ -208,26 +212,24 @@ impl Vm {
         let stamps = self.active.end(context);
         let is_there = self.has_exceptions();
         self.counters().for_each(|(_, counter)| counter.settle());
-        let counts = |root: &&mut Root| matches!(root.place, Place::Counting(_)) && root.adopted_by.is_none();
-        let mut filters: Vec<&mut Root> = self.roots.iter_mut().filter(counts).collect();
+        let is_filter =
+            |root: &Root| matches!(&root.place, Place::Counting(c) if c.attachment == Attachment::HttpFilter);
         // More than one when one configuration replaces another, or several filters share the VM: the newest of this name.
-        if filters.len() > 1 {
-            let name = plugin(callback);
-            if filters.iter().any(|root| root.name == name) {
-                filters.retain(|root| root.name == name);
-            }
-        }
-        let Some(counter) = filters.pop().and_then(Root::counter) else { return };
-        match counter.attachment {
-            Attachment::HttpFilter => counter.log_stamped(callback, stamps, is_there),
-            _ => counter.warn("an HTTP filter"),
+        let name = (self.roots.iter().filter(|root| is_filter(root)).count() > 1).then(|| plugin(callback));
+        let fits = |root: &Root| (name.as_ref().is_none_or(|name| root.name == *name), root.adopted_by.is_none());
+        let filters = self.roots.iter_mut().filter(|root| is_filter(root));
+        match filters.max_by_key(|root| fits(root)).and_then(Root::counter) {
+            Some(counter) => counter.log_stamped(callback, stamps, is_there),
+            None => self.counters().for_each(|(_, counter)| counter.warn("an HTTP filter")),
         }
     }
 
     fn tick(&mut self, context: u32, begun_ns: u64) {
         let now_us = begun_ns / 1_000;
         let Some(me) = self.roots.iter_mut().find(|root| root.context == context) else { return };
-        let before_us = std::mem::replace(&mut me.last_tick_us, now_us);
+        let passed_us = now_us.saturating_sub(std::mem::replace(&mut self.wall_us, now_us));
+        self.clock_us = self.clock_us.saturating_add(passed_us.min(me.interval_us));
+        let before_us = std::mem::replace(&mut me.last_tick_us, self.clock_us);
         if me.counter().is_none() {
             return;
         }
@@ -249,14 +251,20 @@ impl Vm {
             let actions = counter.link.reporter.tick(now_us, surroundings);
             counter.link.act(actions);
         }
-        self.roots.retain_mut(|root| {
-            root.adopted_by.is_none() || root.counter().is_some_and(|c| !c.link.reporter.is_delivered())
-        });
+        self.roots.retain_mut(|root| root.adopted_by.is_none() || root.counter().is_some_and(|c| !c.link.is_over()));
         self.end_tick(context, begun_ns);
     }
 
     /// Takes over what other root contexts left behind, and forgets exceptions loggers that are gone.
     fn adopt(&mut self, context: u32, before_us: u64) {
+        // Those that had their chance, before others get it.
+        while self.roots.iter().filter(|root| root.adopted_by.is_some()).count() > ADOPTED_MAX {
+            let Some(at) = self.roots.iter().position(|root| root.adopted_by.is_some()) else { return };
+            let mut root = self.roots.remove(at);
+            let lost = root.counter().map_or(0, |counter| counter.link.reporter.undelivered());
+            let why = "the aggregator took nothing while the configuration was replaced several times";
+            abi::log(Level::Error, &format!("serin: {lost} requests are not delivered and lost: {why}"));
+        }
         let alive = self.roots.iter().filter(|root| !root.is_silent(before_us)).map(|root| root.context);
         let alive: Vec<u32> = alive.collect();
         for root in self.roots.iter_mut().filter(|root| !alive.contains(&root.context)) {
@@ -268,13 +276,6 @@ impl Vm {
             } else if matches!(root.place, Place::Exceptions) {
                 root.place = Place::Idle;
             }
-        }
-        while self.roots.iter().filter(|root| root.adopted_by.is_some()).count() > ADOPTED_MAX {
-            let Some(at) = self.roots.iter().position(|root| root.adopted_by.is_some()) else { return };
-            let mut root = self.roots.remove(at);
-            let lost = root.counter().map_or(0, |counter| counter.link.reporter.undelivered());
-            let why = "the aggregator took nothing while the configuration was replaced three times";
-            abi::log(Level::Error, &format!("serin: {lost} requests are not delivered and lost: {why}"));
         }
     }
 
