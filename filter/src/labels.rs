@@ -118,6 +118,7 @@ enum How {
 #[derive(Clone, Debug)]
 pub struct Labels {
     attributes: Vec<Attribute>,
+    cluster: Option<usize>,
     /// Service, route, release, pod.
     how: [How; 4],
 }
@@ -132,7 +133,8 @@ impl Labels {
             Source::NodeMetadata(path) => How::Fixed(known(node_metadata(&path))),
             source => how(source, &mut attributes),
         });
-        Labels { attributes, how }
+        let cluster = attributes.iter().position(|attribute| *attribute == cluster());
+        Labels { attributes, cluster, how }
     }
 
     /// What to read about each request: at most [`ATTRIBUTES_MAX`].
@@ -142,7 +144,7 @@ impl Labels {
 
     /// The place of the upstream cluster's name among the attributes, where it is read.
     pub fn cluster(&self) -> Option<usize> {
-        self.attributes.iter().position(|attribute| *attribute == cluster())
+        self.cluster
     }
 
     /// Writes the key of a request's series over `key`. `values` are the attributes in their order, `None` where Envoy

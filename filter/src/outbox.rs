@@ -50,17 +50,12 @@ impl Outbox {
     /// Takes a report to deliver.
     pub fn push(&mut self, sealed: Sealed) {
         self.pending.push_back(sealed);
-        while self.pending.len() > PENDING_MAX || bytes(&self.pending) > PENDING_BYTES_MAX {
-            let Some(mut oldest) = self.pending.pop_front() else { return };
-            let next = self.pending.pop_front();
-            let is_last = next.is_none();
-            if let Some(next) = next {
-                oldest.merge(next);
-            }
+        while self.pending.len() > 1
+            && (self.pending.len() > PENDING_MAX || bytes(&self.pending) > PENDING_BYTES_MAX)
+            && let (Some(mut oldest), Some(next)) = (self.pending.pop_front(), self.pending.pop_front())
+        {
+            oldest.merge(next);
             self.pending.push_front(oldest);
-            if is_last {
-                return;
-            }
         }
     }
 

@@ -106,7 +106,7 @@ pub(crate) fn response_headers(context: u32) {
 
 pub(crate) fn message(callback: &Callback, token: u32, size: usize) {
     let Some(message) = callback.buffer(Buffer::GrpcMessage, size.min(MESSAGE_MAX)) else { return };
-    with(|vm| vm.counters().filter(|(_, c)| c.link.has(token)).for_each(|(_, c)| c.link.message(message)));
+    with(|vm| vm.counters().filter(|c| c.link.has(token)).for_each(|c| c.link.message(message)));
 }
 
 /// May come while a stream is being opened or written to.
@@ -126,12 +126,12 @@ impl Root {
 }
 
 impl Vm {
-    fn counters(&mut self) -> impl Iterator<Item = (u32, &mut Counter)> {
-        self.roots.iter_mut().filter_map(|root| Some((root.context, root.counter()?)))
+    fn counters(&mut self) -> impl Iterator<Item = &mut Counter> {
+        self.roots.iter_mut().filter_map(Root::counter)
     }
 
     fn closed(&mut self, token: u32) {
-        self.counters().filter(|(_, c)| c.link.has(token)).for_each(|(_, c)| c.link.closed());
+        self.counters().filter(|c| c.link.has(token)).for_each(|c| c.link.closed());
     }
 
     fn configure(&mut self, callback: &Callback, context: u32, size: usize) {
@@ -199,7 +199,7 @@ impl Vm {
     /// Envoy runs HTTP filters first, then access loggers in their order.
     fn except(&mut self, callback: &Callback) {
         self.noted = true;
-        if let Some((_, counter)) = self.counters().find(|(_, counter)| counter.holds())
+        if let Some(counter) = self.counters().find(|counter| counter.holds())
             // A request whose headers never came whole has no method, and never came to an HTTP filter.
             && host::has_method(callback)
         {
@@ -211,7 +211,7 @@ impl Vm {
     fn log_stamped(&mut self, callback: &Callback, context: u32) {
         let stamps = self.active.end(context);
         let is_there = self.has_exceptions();
-        self.counters().for_each(|(_, counter)| counter.settle());
+        self.counters().for_each(Counter::settle);
         let is_filter =
             |root: &Root| matches!(&root.place, Place::Counting(c) if c.attachment == Attachment::HttpFilter);
         // More than one when one configuration replaces another, or several filters share the VM: the newest of this name.
@@ -220,7 +220,7 @@ impl Vm {
         let filters = self.roots.iter_mut().filter(|root| is_filter(root));
         match filters.max_by_key(|root| fits(root)).and_then(Root::counter) {
             Some(counter) => counter.log_stamped(callback, stamps, is_there),
-            None => self.counters().for_each(|(_, counter)| counter.warn("an HTTP filter")),
+            None => self.counters().for_each(|counter| counter.warn("an HTTP filter")),
         }
     }
 

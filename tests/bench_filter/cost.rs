@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, process::Comma
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use support::{
+    access_log::AccessLog,
     bootstrap::Bootstrap,
     collector::{Collected, Collector},
     envoy::Envoy,
@@ -15,7 +16,6 @@ use support::{
 use crate::{
     cpu,
     report::{Cost, median},
-    sink::Sink,
     variant::{Around, VARIANTS, Variant},
 };
 
@@ -31,14 +31,14 @@ pub(crate) struct Stage {
     dir: tempfile::TempDir,
     upstream: Envoy,
     collector: Collector,
-    sink: Sink,
+    sink: AccessLog,
 }
 
 impl Stage {
     pub(crate) async fn open() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("serin-bench-").tempdir()?;
         let upstream = upstream(dir.path()).await?;
-        let (collector, sink) = (Collector::start().await?, Sink::start().await?);
+        let (collector, sink) = (Collector::start().await?, AccessLog::sink().await?);
         cpu::pin(std::process::id(), false);
         Ok(Stage { dir, upstream, collector, sink })
     }

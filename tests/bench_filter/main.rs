@@ -11,7 +11,6 @@ mod cpu;
 mod delay;
 mod exposition;
 mod report;
-mod sink;
 mod variant;
 mod wire;
 

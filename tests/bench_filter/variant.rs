@@ -73,7 +73,9 @@ impl Variant {
         let bootstrap = bootstrap.another_cluster("serin", "sink", &[around.sink])?;
         let bootstrap = bootstrap.connection_manager(|manager| self.change(manager))?;
         // What all of them would pay, in a thread that serves no requests.
-        let bootstrap = bootstrap.without("stats_sinks");
+        let bootstrap = bootstrap.change(|bootstrap| {
+            bootstrap.as_object_mut().and_then(|bootstrap| bootstrap.remove("stats_sinks"));
+        });
         let envoy = Envoy::start(&bootstrap, 1, &dir).await.with_context(|| format!("variant {}", self.name()))?;
         cpu::pin(envoy.process.id(), true);
         Ok(envoy)

@@ -177,6 +177,18 @@ impl AccessLog {
     /// # Errors
     /// When no port can be had.
     pub async fn start() -> Result<Self> {
+        Self::serve(true).await
+    }
+
+    /// Starts one that reads everything and forgets it.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn sink() -> Result<Self> {
+        Self::serve(false).await
+    }
+
+    async fn serve(keeps: bool) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on loopback")?;
         let address = listener.local_addr()?;
         let entries = Shared::default();
@@ -187,7 +199,7 @@ impl AccessLog {
             while let Ok((stream, _)) = listener.accept().await {
                 let taken = taken.clone();
                 connections.spawn(async move {
-                    let service = service_fn(move |request| take(request, taken.clone()));
+                    let service = service_fn(move |request| take(request, keeps.then(|| taken.clone())));
                     let connection = http2::Builder::new(TokioExecutor::new());
                     let _ = connection.serve_connection(TokioIo::new(stream), service).await;
                 });
@@ -203,10 +215,11 @@ impl AccessLog {
 }
 
 /// One stream: gRPC messages, each after a byte and its length (gRPC over HTTP/2, "Length-Prefixed-Message").
-async fn take(request: Request<Incoming>, entries: Shared) -> Result<Response<Empty<Bytes>>, Infallible> {
+async fn take(request: Request<Incoming>, entries: Option<Shared>) -> Result<Response<Empty<Bytes>>, Infallible> {
     let mut body = request.into_body();
     let mut bytes = BytesMut::new();
     while let Some(Ok(frame)) = body.frame().await {
+        let Some(entries) = &entries else { continue };
         bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
         while let Some(message) = next(&mut bytes) {
             let logs = Logged::decode(message).ok().and_then(|logged| logged.http_logs).unwrap_or_default();

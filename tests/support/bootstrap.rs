@@ -126,12 +126,6 @@ impl Bootstrap {
         Ok(self)
     }
 
-    /// Without one of its sections.
-    pub fn without(mut self, section: &str) -> Self {
-        self.0.as_object_mut().and_then(|bootstrap| bootstrap.remove(section));
-        self
-    }
-
     /// With another key in the filter's configuration.
     ///
     /// # Errors
