@@ -1,9 +1,14 @@
 //! Is what the filter counts what Envoy itself logs? Beside the filter runs Envoy's gRPC access log, and every request in it
 //! is held against the filter's series: how many of each route, release and outcome, and every histogram bucket.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::json;
 use serin_proto::v1::{Outcome, Series};
 use serin_sketch::{Counts, Micros};
@@ -12,16 +17,21 @@ use support::{
     collector::{Collector, Timings},
     envoy::Envoy,
     gateway::{ACCESS_LOG, HTTP_FILTER, Shop},
-    load::{self, Plan, Protocol},
+    load::{self, Load, Plan, Protocol},
     poll,
+    service::{GRPC_EMPTY, WANTED},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
+    sync::mpsc,
     time::timeout,
 };
+use tokio_stream::wrappers::ReceiverStream;
 
 const SOON: Duration = Duration::from_secs(30);
+/// `core.v3.RequestMethod`.
+const CONNECT: i32 = 6;
 /// Declared in the filter's configuration: its calls are streams, whatever they last.
 const WATCH: &str = "/shop.v1.Shop/Watch";
 
@@ -35,7 +45,7 @@ fn outcome(entry: &Entry) -> Outcome {
     let (request, response) = (request.clone().unwrap_or_default(), response.clone().unwrap_or_default());
     let code = response.response_code.map_or(0, |code| code.value);
     let header = |name: &str| response.response_headers.get(name).map(String::as_str);
-    if code == 101 {
+    if code == 101 || (request.request_method == CONNECT && code == 200) {
         return Outcome::Upgrade;
     }
     if response.response_code_details == "internal_redirect" {
@@ -43,7 +53,12 @@ fn outcome(entry: &Entry) -> Outcome {
     }
     let is_stream = request.path == WATCH || header("content-type") == Some("text/event-stream");
     let was_left = flags.downstream_connection_termination || flags.downstream_remote_reset;
-    if flags.upstream_request_timeout {
+    let timed_out = flags.upstream_request_timeout
+        || flags.stream_idle_timeout
+        || flags.upstream_max_stream_duration_reached
+        || flags.duration_timeout
+        || response.response_code_details == "max_duration_timeout";
+    if timed_out {
         return Outcome::Timeout;
     }
     // Envoy sets the overflow flag for retries that found no room, too: what the upstream said stands then.
@@ -58,6 +73,8 @@ fn outcome(entry: &Entry) -> Outcome {
     match (code, is_grpc, status) {
         (200, true, Some("0")) | (200..400, false, _) if is_stream => Outcome::Upgrade,
         (200, true, Some("0")) | (200..400, false, _) => Outcome::Success,
+        (200, true, Some("1")) => Outcome::Aborted,
+        (200, true, Some("4")) => Outcome::Timeout,
         (200, true, Some("3" | "5")) | (400..500, ..) => Outcome::ClientError,
         _ => Outcome::ServerError,
     }
@@ -93,6 +110,7 @@ fn timings(entry: &Entry, sum: &mut Timings) {
     let micros = |duration: access_log::Duration| Micros::from_nanos(duration.nanoseconds());
     let total = micros(common.duration.unwrap_or_default());
     sum.total.record(total);
+    sum.retries += u64::from(common.upstream_request_attempt_count.saturating_sub(1));
     if let Some(upstream) = upstream(entry, &common) {
         sum.upstream.record(upstream.unwrap_or(total));
     }
@@ -127,8 +145,7 @@ fn counted<'a>(series: impl Iterator<Item = &'a (Series, Timings)>) -> BTreeMap<
     for (series, timings) in series {
         let key = (series.route.clone(), series.release.clone(), series.outcome());
         let sum = all.entry(if key.2 == Outcome::Redirected { unnamed() } else { key }).or_default();
-        sum.upstream.merge(&timings.upstream);
-        sum.total.merge(&timings.total);
+        sum.merge(timings);
     }
     all
 }
@@ -148,34 +165,70 @@ async fn raw(envoy: SocketAddr, text: &str, until: &str) -> Result<String> {
     Ok(seen)
 }
 
-/// Every kind of request, 10 of each over HTTP.
-async fn drive(envoy: SocketAddr) -> Result<()> {
+/// A call whose messages go both ways in turn.
+async fn talk(envoy: SocketAddr) -> Result<()> {
+    let (messages, receiver) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+    let request = Request::post(format!("http://{envoy}/shop.v1.Shop/Talk")).header(WANTED, "echo");
+    let request = request.header("content-type", "application/grpc").header("te", "trailers");
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let message = || Ok(Frame::data(Bytes::from_static(GRPC_EMPTY)));
+    messages.send(message()).await?;
+    let mut answers = client.request(request.body(StreamBody::new(ReceiverStream::new(receiver)))?).await?.into_body();
+    for _ in 0..4 {
+        let answer = timeout(SOON, answers.frame()).await?.context("the answers ended")??;
+        assert!(answer.is_data(), "{answer:?}");
+        messages.send(message()).await?;
+    }
+    drop(messages);
+    answers.collect().await?;
+    Ok(())
+}
+
+/// Every kind of request, 10 of most over HTTP; how many there were.
+async fn drive(envoy: &Envoy) -> Result<u64> {
+    let admin = envoy.admin;
+    let envoy = envoy.address;
+    let mut sent = 0;
     let ten = |protocol, path, answer| Plan { path, answer, requests: 10, ..Plan::new(envoy, protocol) };
+    let mut run = async |plan| -> Result<()> {
+        let tally = load::run(plan).await?;
+        assert_eq!(tally.ended(), 10, "{tally:?}");
+        sent += 10;
+        Ok(())
+    };
     let (h1, h2, grpc) = (Protocol::Http1, Protocol::Http2, Protocol::Grpc);
     for protocol in [h1, h2] {
         for answer in ["", "204", "304", "404", "500", "503", "break", "cut", "chunks", "302"] {
-            load::run(ten(protocol, "/shop/items", answer)).await?;
+            run(ten(protocol, "/shop/items", answer)).await?;
         }
         for path in ["/direct", "/nowhere", "/dead/items"] {
-            load::run(ten(protocol, path, "")).await?;
+            run(ten(protocol, path, "")).await?;
+        }
+        for path in ["/idle/items", "/limited/items"] {
+            for answer in ["hang", "pause"] {
+                run(ten(protocol, path, answer)).await?;
+            }
         }
         for (path, answer) in [("/retry/items", "503"), ("/redirect/items", "302"), ("/shop/items", "events")] {
-            load::run(ten(protocol, path, answer)).await?;
+            run(ten(protocol, path, answer)).await?;
         }
-        load::run(Plan { timeout: Duration::from_millis(50), ..ten(protocol, "/shop/items", "hang") }).await?;
-        load::run(Plan { timeout: Duration::from_millis(300), ..ten(protocol, "/shop/items", "events") }).await?;
+        run(Plan { timeout: Duration::from_millis(50), ..ten(protocol, "/shop/items", "hang") }).await?;
+        run(Plan { timeout: Duration::from_millis(300), ..ten(protocol, "/shop/items", "events") }).await?;
     }
-    load::run(ten(h1, "/shop/items", "hang")).await?;
-    for answer in ["", "grpc-3", "grpc-5", "grpc-13", "grpc-14", "trailers-only", "messages", "break", "cut"] {
-        load::run(ten(grpc, "/shop.v1.Shop/Get", answer)).await?;
+    run(ten(h1, "/shop/items", "hang")).await?;
+    for answer in
+        ["", "grpc-1", "grpc-3", "grpc-4", "grpc-5", "grpc-13", "grpc-14", "trailers-only", "messages", "break", "cut"]
+    {
+        run(ten(grpc, "/shop.v1.Shop/Get", answer)).await?;
     }
     for answer in ["messages", "grpc-13"] {
-        load::run(ten(grpc, WATCH, answer)).await?;
+        run(ten(grpc, WATCH, answer)).await?;
     }
-    // A client's stream, and both ways at once.
+    // A client's stream, with one answer and with several.
     for answer in ["", "messages"] {
-        load::run(Plan { messages: 5, ..ten(grpc, "/shop.v1.Shop/Put", answer) }).await?;
+        run(Plan { messages: 5, ..ten(grpc, "/shop.v1.Shop/Put", answer) }).await?;
     }
+    talk(envoy).await?;
     let get = "GET /shop/items HTTP/1.1\r\nhost: shop\r\n";
     let head = raw(envoy, "HEAD /shop/items HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n", "\r\n\r\n").await?;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
@@ -184,17 +237,38 @@ async fn drive(envoy: SocketAddr) -> Result<()> {
     assert!(post.starts_with("HTTP/1.1 100") && post.contains("HTTP/1.1 200"), "{post}");
     let upgrade = format!("{get}x-answer: upgrade\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
     assert!(raw(envoy, &upgrade, "\r\n\r\n").await?.starts_with("HTTP/1.1 101"));
+    // Through the tunnel, to the service itself.
+    let tunnel = format!("CONNECT shop:80 HTTP/1.1\r\nhost: shop:80\r\n\r\n{get}\r\n");
+    let tunnel = raw(envoy, &tunnel, "finch").await?;
+    assert!(tunnel.starts_with("HTTP/1.1 200"), "{tunnel}");
     assert!(raw(envoy, "GARBAGE\r\n\r\n", "\r\n\r\n").await?.starts_with("HTTP/1.1 400"));
     raw(envoy, "GET /shop/items HTTP/1.1\r\nhos", "").await?;
     raw(envoy, &format!("{get}x-answer: events\r\n\r\n"), "tick").await?;
-    Ok(())
+    // Still under way when the proxy is told to drain.
+    let last = Load::start(ten(h1, "/shop/items", "chunks"))?;
+    poll::until("the last requests to be sent", SOON, async || Ok((last.tally().sent == 10).then_some(()))).await?;
+    poll::post(admin, "/drain_listeners?graceful&skip_exit").await.context("Envoy does not drain")?;
+    let tally = last.finish().await;
+    assert_eq!(tally.ok, 10, "{tally:?}");
+    Ok(sent + ONE_OF_A_KIND + 10)
 }
+
+/// Those that `drive` sends one by one.
+const ONE_OF_A_KIND: u64 = 8;
+
+/// Those that Envoy sends on elsewhere, by both protocols.
+const REDIRECTED: u64 = 20;
 
 /// Besides the shipped routes: one for each kind of ending that needs a route of its own.
 const ROUTES: &str = r#"    routes:
     - { name: direct, match: { path: /direct }, direct_response: { status: 200 } }
     - { name: dead, match: { prefix: /dead }, route: { cluster: shop-dead } }
     - { name: landing, match: { path: /shop/landing }, route: { cluster: shop-v1 } }
+    - { name: tunnel, match: { connect_matcher: {} }, route: { cluster: shop-v1, upgrade_configs: [{ upgrade_type: CONNECT, connect_config: {} }] } }
+    - { name: idle, match: { prefix: /idle }, route: { cluster: shop-v1, timeout: 0s, idle_timeout: 0.2s } }
+    - name: limited
+      match: { prefix: /limited }
+      route: { cluster: shop-v1, timeout: 0s, max_stream_duration: { max_stream_duration: 1.2s } }
     - name: retry
       match: { prefix: /retry }
       route: { cluster: shop-v1, timeout: 3s, retry_policy: { retry_on: 5xx, num_retries: 2 } }
@@ -214,16 +288,20 @@ async fn run(file: &str) -> Result<(Vec<Entry>, BTreeMap<Key, Timings>)> {
     let (log, collector) = (AccessLog::start().await?, Collector::start().await?);
     let bootstrap = shop.bootstrap(file, collector.address)?;
     let bootstrap = bootstrap.another_cluster("serin", "truth", &[log.address])?;
-    // Discard: nobody listens there.
-    let bootstrap = bootstrap.another_cluster("shop-v1", "shop-dead", &["127.0.0.1:9".parse()?])?;
+    // Bound and not listening: nobody else can come to listen there.
+    let dead = TcpSocket::new_v4()?;
+    dead.bind("127.0.0.1:0".parse()?)?;
+    let bootstrap = bootstrap.another_cluster("shop-v1", "shop-dead", &[dead.local_addr()?])?;
     let bootstrap = bootstrap.connection_manager(|manager| {
         manager["access_log"].as_array_mut().into_iter().for_each(|logs| logs.push(access_log::logger("truth")));
-        manager["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
+        manager["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }, { "upgrade_type": "CONNECT" }]);
     })?;
-    let bootstrap = bootstrap.plugin_key("streams", &json!([WATCH]))?;
+    let bootstrap = bootstrap.plugin_key("streams", &json!([WATCH]))?.plugin_key("retries", &json!("counted"))?;
     let envoy = Envoy::start(&bootstrap, 2, shop.dir()).await?;
-    drive(envoy.address).await?;
+    let sent = drive(&envoy).await?;
     let ended = envoy.idle(SOON).await?;
+    // Each redirect that Envoy follows begins another request.
+    assert_eq!(ended, sent + REDIRECTED);
     let logged = async || Ok((log.entries().len() as u64 == ended).then_some(()));
     poll::until("Envoy to have logged all requests", SOON, logged).await?;
     // The one whose headers were cut never came to an HTTP filter.
@@ -272,7 +350,7 @@ async fn with_the_http_filter() -> Result<()> {
     assert_eq!(counted.keys().collect::<Vec<_>>(), truth.keys().collect::<Vec<_>>());
     for (key, mine) in &counted {
         let theirs = &truth[key];
-        assert_eq!(mine.total.total(), theirs.total.total(), "{key:?}");
+        assert_eq!((mine.total.total(), mine.retries), (theirs.total.total(), theirs.retries), "{key:?}");
         // Where Envoy followed a redirect, its duration has the first leg in it, which was a request of its own to the filter.
         if key.0 == "landing" {
             continue;

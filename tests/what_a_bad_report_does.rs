@@ -45,7 +45,7 @@ fn report(sequence: u64) -> ReportRequest {
         outcome: Outcome::Success.into(),
     };
     let total = Some(Distribution { bucket_gaps: vec![500], counts: vec![3] });
-    let deltas = vec![SeriesDelta { series: series.id, upstream: None, total }];
+    let deltas = vec![SeriesDelta { series: series.id, upstream: None, total, retries: 0 }];
     ReportRequest { sequence, interval_ms: 1_000, new_series: vec![series], deltas, ..Default::default() }
 }
 

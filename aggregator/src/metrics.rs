@@ -28,17 +28,20 @@ pub fn render(engine: &Engine, now: UnixMicros) -> Result<String, std::fmt::Erro
 }
 
 fn requests(registry: &mut Registry, engine: &Engine) {
-    let requests = Counters::default();
-    for (key, count) in engine.totals.iter() {
+    let (requests, retries) = (Counters::default(), Counters::default());
+    for (key, total) in engine.totals.iter() {
         let labels = vec![
             ("service", key.service.clone()),
             ("release", key.release.clone()),
             ("vantage", key.vantage.word()),
             ("outcome", key.outcome.word()),
         ];
-        requests.get_or_create(&labels).inc_by(count);
+        requests.get_or_create(&labels).inc_by(total.requests);
+        retries.get_or_create(&labels).inc_by(total.retries);
     }
     registry.register("serin_requests", "Requests counted, each once", requests);
+    let help = "Attempts beyond the first of these requests, where the filter's configuration has them counted";
+    registry.register("serin_retries", help, retries);
     let counters = engine.counters;
     let late = "Requests that came after their second was judged: counted, not judged";
     counter(registry, "serin_late_requests", late, counters.late_requests);

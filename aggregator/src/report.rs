@@ -57,6 +57,8 @@ pub struct Delta {
     pub upstream: Counts,
     /// Request received until last byte sent: every request once.
     pub total: Counts,
+    /// Attempts beyond the first.
+    pub retries: u64,
 }
 
 impl Delta {

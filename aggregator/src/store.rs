@@ -11,4 +11,4 @@ mod totals;
 pub use proxies::{ManagerCounts, Proxies, Push};
 pub use reporters::{Applied, ReporterView, Reporters, ReportersFull};
 pub use slices::Slices;
-pub use totals::{TotalKey, Totals};
+pub use totals::{Total, TotalKey, Totals};

@@ -14,8 +14,19 @@ use crate::labels::{Sources, Templates};
 /// are ASCII and fit the host call's string argument.
 const CLUSTER_MAX: usize = 120;
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 1_000..=10_000;
-const KEYS: [&str; 10] =
-    ["cluster", "vantage", "attachment", "outcomes", "service", "release", "route", "pod", "streams", "interval_ms"];
+const KEYS: [&str; 11] = [
+    "cluster",
+    "vantage",
+    "attachment",
+    "outcomes",
+    "service",
+    "release",
+    "route",
+    "pod",
+    "streams",
+    "retries",
+    "interval_ms",
+];
 
 /// The configuration of one place where the filter is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +52,8 @@ pub struct Counting {
     pub sources: Sources,
     /// The paths of long-lived streams.
     pub streams: Templates,
+    /// Whether attempts beyond the first are counted, which takes another attribute of each request.
+    pub retries: bool,
     /// How often counts are reported, in milliseconds: 1,000 to 10,000.
     pub interval_ms: u64,
 }
@@ -118,9 +131,10 @@ impl Reader {
             pod: self.source("pod", map, defaults.pod),
         };
         let streams = map.get("streams").and_then(|value| self.templates("streams", value)).unwrap_or_default();
+        let retries = self.retries(map.get("retries"));
         let interval_ms = self.interval_ms(map.get("interval_ms"));
         self.unknown_keys(map, &KEYS);
-        Counting { cluster, vantage, attachment, sorted, sources, streams, interval_ms }
+        Counting { cluster, vantage, attachment, sorted, sources, streams, retries, interval_ms }
     }
 
     fn unknown_keys(&mut self, map: &Map<String, Value>, known: &[&str]) {
@@ -184,6 +198,19 @@ impl Reader {
                 );
                 self.problem("attachment", message);
                 Attachment::Unspecified
+            }
+        }
+    }
+
+    fn retries(&mut self, value: Option<&Value>) -> bool {
+        match value.map(|v| (v, v.as_str())) {
+            None | Some((_, Some("ignored"))) => false,
+            Some((_, Some("counted"))) => true,
+            Some((value, _)) => {
+                let message =
+                    format!("{} is not what to do with retries: write \"ignored\" or \"counted\"", show(value));
+                self.problem("retries", message);
+                false
             }
         }
     }

@@ -29,6 +29,7 @@ struct Held {
     stamps: Stamps,
     end: u64,
     had_cluster: bool,
+    retries: u64,
     /// What was read of it all the same.
     checked: Ended,
 }
@@ -40,6 +41,7 @@ pub(crate) struct Counter {
     labels: Labels,
     streams: Templates,
     sorted: bool,
+    retries: bool,
     seen: u64,
     /// The key of the request that is being recorded.
     key: Vec<u8>,
@@ -55,8 +57,9 @@ impl Held {
 
 impl Counter {
     pub(crate) fn new(config: &Counting, labels: Labels, link: Link) -> Self {
-        let Counting { attachment, streams, sorted, .. } = config.clone();
-        Counter { attachment, link, labels, streams, sorted, seen: 0, key: Vec::new(), held: None, was_warned: false }
+        let Counting { attachment, streams, sorted, retries, .. } = config.clone();
+        let (key, held, was_warned) = (Vec::new(), None, false);
+        Counter { attachment, link, labels, streams, sorted, retries, seen: 0, key, held, was_warned }
     }
 
     /// Records the request whose access log is being written. `noted` where the exceptions logger was called for it, `None`
@@ -68,13 +71,13 @@ impl Counter {
             let checked = self.check(callback);
             self.believe(checked)
         } else {
-            host::ending(callback)
+            host::ending(callback, backend.is_none())
         };
         let (outcome, is_stream) = self.stream(callback, ended, duration);
         let timings = of_access_log(outcome, duration, backend, || host::had_upstream(callback));
         let values = host::read(callback, self.labels.attributes());
         self.labels.write_key(outcome, &values, &mut self.key);
-        self.record(timings, is_stream);
+        self.record(timings, is_stream, self.retries(callback));
     }
 
     /// Records a request that passed the HTTP filter. Where an exceptions logger `is_there`, it has the next word.
@@ -86,12 +89,12 @@ impl Counter {
             None => host::had_upstream(callback),
         };
         self.labels.write_key(Outcome::Success, &values, &mut self.key);
-        let held = Held { stamps, end, had_cluster, checked: PLAIN };
+        let held = Held { stamps, end, had_cluster, retries: self.retries(callback), checked: PLAIN };
         let is_whole = stamps.request.is_some() && stamps.response.is_some();
         if self.sorted && is_there && is_whole && !is_long(held.age()) && !self.is_declared(callback) {
             self.held = Some(Held { checked: self.check(callback), ..held });
         } else {
-            self.settle_as(callback, &held, host::ending(callback));
+            self.settle_as(callback, &held);
         }
     }
 
@@ -103,7 +106,7 @@ impl Counter {
     /// The exceptions logger is called for the request that is held.
     pub(crate) fn except(&mut self, callback: &Callback) {
         if let Some(held) = self.held.take() {
-            self.settle_as(callback, &held, host::ending(callback));
+            self.settle_as(callback, &held);
         }
     }
 
@@ -113,10 +116,13 @@ impl Counter {
         let (outcome, _) = self.believe(held.checked);
         let timings = of_stamps(outcome, held.stamps, held.end, || None, || held.had_cluster);
         self.set_outcome(outcome);
-        self.record(timings, false);
+        self.record(timings, false, held.retries);
     }
 
-    fn settle_as(&mut self, callback: &Callback, held: &Held, ended: Ended) {
+    fn settle_as(&mut self, callback: &Callback, held: &Held) {
+        // Only Envoy knows whether a response was whole, and asking costs as much as all the rest: those that took less than
+        // a second are taken to be, so a `max_stream_duration` below that goes unseen here.
+        let ended = host::ending(callback, is_long(held.age()));
         let (outcome, is_stream) = self.stream(callback, ended, held.age());
         let had_upstream = || match outcome {
             // Filters that answer by themselves come before this one, so the router did: to a cluster, or directly.
@@ -126,7 +132,7 @@ impl Counter {
         let duration = || host::duration_ns(callback);
         let timings = of_stamps(outcome, held.stamps, held.end, duration, had_upstream);
         self.set_outcome(outcome);
-        self.record(timings, is_stream);
+        self.record(timings, is_stream, held.retries);
     }
 
     fn set_outcome(&mut self, outcome: Outcome) {
@@ -135,15 +141,19 @@ impl Counter {
         }
     }
 
-    fn record(&mut self, timings: Timings, is_stream: bool) {
+    fn retries(&self, callback: &Callback) -> u64 {
+        if self.retries { host::retries(callback) } else { 0 }
+    }
+
+    fn record(&mut self, timings: Timings, is_stream: bool, retries: u64) {
         let timings = Timings { upstream: timings.upstream.filter(|_| !is_stream), ..timings };
-        self.link.reporter.record(&self.key, timings, || abi::now_ns() / 1_000);
+        self.link.reporter.record(&self.key, timings, retries, || abi::now_ns() / 1_000);
     }
 
     /// What is taken for a plain success, unless it is one of those that are looked at.
     fn check(&mut self, callback: &Callback) -> Ended {
         self.seen = self.seen.wrapping_add(1);
-        if self.seen % CHECK_EVERY == 1 { host::ending(callback) } else { PLAIN }
+        if self.seen % CHECK_EVERY == 1 { host::ending(callback, false) } else { PLAIN }
     }
 
     /// Takes what the exceptions logger was not called for. Where it should have been, it is not relied on any more.

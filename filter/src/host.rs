@@ -3,7 +3,7 @@
 use crate::{
     abi::{self, Callback, Headers},
     labels::{ATTRIBUTES_MAX, Attribute},
-    outcome::{Ending, INTERNAL_REDIRECT, Kind, OVERFLOW, is_grpc, kind_matters, outcome},
+    outcome::{Ending, INTERNAL_REDIRECT, Kind, MAX_DURATION, OVERFLOW, is_grpc, kind_matters, outcome},
 };
 use serin_proto::v1::Outcome;
 
@@ -23,6 +23,11 @@ pub(crate) fn had_upstream(callback: &Callback) -> bool {
     callback.property(b"upstream\0address").is_some()
 }
 
+/// Attempts beyond the first.
+pub(crate) fn retries(callback: &Callback) -> u64 {
+    number(callback, b"upstream\0request_attempt_count").map_or(0, |attempts| attempts.saturating_sub(1))
+}
+
 /// The values of these attributes, in their order.
 pub(crate) fn read<'a>(callback: &'a Callback, attributes: &[Attribute]) -> [Option<&'a [u8]>; ATTRIBUTES_MAX] {
     let mut values = [None; ATTRIBUTES_MAX];
@@ -36,20 +41,25 @@ pub(crate) fn read<'a>(callback: &'a Callback, attributes: &[Attribute]) -> [Opt
     values
 }
 
-/// How the request ended, and `response.code`.
-pub(crate) fn ending(callback: &Callback) -> (Outcome, Option<u64>) {
+/// How the request ended, and `response.code`. A response below 300 that `may_be_cut` is asked whether it was in time.
+pub(crate) fn ending(callback: &Callback, may_be_cut: bool) -> (Outcome, Option<u64>) {
     let code = number(callback, b"response\0code");
     let flags = number(callback, b"response\0flags").unwrap_or(0);
     let answered = flags & OVERFLOW != 0 && backend_latency_ns(callback).is_some();
-    let kind = if kind_matters(code) { kind(callback, code) } else { Kind::Plain };
+    let kind = if kind_matters(code) { kind(callback, code, may_be_cut) } else { Kind::Plain };
     (outcome(&Ending { code, flags, kind, answered }), code)
 }
 
 /// `response.grpc_status` is there for plain HTTP too, so the request has to say what it is.
-fn kind(callback: &Callback, code: Option<u64>) -> Kind {
-    if code.is_some_and(|code| code >= 300) {
-        let details = callback.property(b"response\0code_details");
-        return if details == Some(INTERNAL_REDIRECT) { Kind::InternalRedirect } else { Kind::Plain };
+fn kind(callback: &Callback, code: Option<u64>, may_be_cut: bool) -> Kind {
+    let is_odd = code.is_some_and(|code| code >= 300);
+    if is_odd || may_be_cut {
+        match callback.property(b"response\0code_details") {
+            Some(INTERNAL_REDIRECT) => return Kind::InternalRedirect,
+            Some(MAX_DURATION) => return Kind::Overdue,
+            _ if is_odd => return Kind::Plain,
+            _ => {}
+        }
     }
     match callback.header(Headers::Request, "content-type") {
         Some(content) if is_grpc(content) => Kind::Grpc(number(callback, b"response\0grpc_status")),

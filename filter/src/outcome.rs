@@ -54,11 +54,16 @@ pub enum Kind {
     Connect,
     /// A redirect that Envoy followed by itself.
     InternalRedirect,
+    /// What took longer than its route allows a stream: Envoy sets no flag for it.
+    Overdue,
 }
 
 /// `response.code_details` of a redirect that Envoy followed by itself
 /// (`ResponseCodeDetailValues::InternalRedirect`).
 pub const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
+/// The same of what took longer than the route's `max_stream_duration`
+/// (`ResponseCodeDetailValues::MaxDurationTimeout`).
+pub const MAX_DURATION: &[u8] = b"max_duration_timeout";
 
 /// The flag (UO) of what found no room: in the connection pool, and then there is no answer; or among the retries, and then
 /// the answer that would have been tried again stands.
@@ -71,7 +76,7 @@ fn is_good(code: Option<u64>) -> bool {
 
 /// Whether the kind of a request with this code matters to its outcome.
 pub fn kind_matters(code: Option<u64>) -> bool {
-    matches!(code, Some(200..400))
+    matches!(code, Some(200..400 | 504))
 }
 
 /// The outcome of a long-lived stream: that it ended well, or that its caller left it once it was open, is its
@@ -98,7 +103,7 @@ pub fn outcome(ending: &Ending) -> Outcome {
         return Outcome::Redirected;
     }
     // Envoy answers 408 when it waited for the caller, 504 when it waited for the upstream.
-    if flags & TIMEOUT != 0 && code != Some(408) {
+    if kind == Kind::Overdue || (flags & TIMEOUT != 0 && code != Some(408)) {
         return Outcome::Timeout;
     }
     if flags & RESET != 0 {
@@ -185,6 +190,8 @@ mod tests {
             ("tunnel", Some(200), 0, Connect, Outcome::Upgrade),
             ("refused tunnel", Some(403), 0, Connect, Outcome::ClientError),
             ("redirect followed by Envoy", Some(302), 0, Kind::InternalRedirect, Outcome::Redirected),
+            ("too long before the response", Some(504), 0, Kind::Overdue, Outcome::Timeout),
+            ("too long in the response", Some(200), 0, Kind::Overdue, Outcome::Timeout),
             ("redirect for the caller", Some(302), 0, Plain, Outcome::Success),
         ];
         for (name, code, flags, kind, want) in cases {

@@ -26,6 +26,8 @@ pub struct Recorder {
     /// Keys that reports on their way still hold, so that each is in memory once.
     pool: HashTable<Rc<[u8]>>,
     keys: Vec<Rc<[u8]>>,
+    /// By series, only as long as the last one that has any.
+    retries: Vec<u64>,
     by_key: HashTable<u16>,
     cells: Cells,
     requests: u64,
@@ -39,6 +41,7 @@ impl Recorder {
             series_max: series_max.min(SERIES_MAX),
             pool: HashTable::new(),
             keys: Vec::new(),
+            retries: Vec::new(),
             by_key: HashTable::new(),
             cells: Cells::new(),
             requests: 0,
@@ -56,9 +59,9 @@ impl Recorder {
         self.requests == 0
     }
 
-    /// Counts one request in the series with this key. Call [`Recorder::seal`] first when it [is
+    /// Counts one request and its attempts beyond the first in the series with this key. Call [`Recorder::seal`] first when it [is
     /// full](Recorder::is_full).
-    pub fn record(&mut self, key: &[u8], timings: Timings) {
+    pub fn record(&mut self, key: &[u8], timings: Timings, retries: u64) {
         let id = match self.find(key) {
             Some(id) => id,
             None if self.keys.len() < self.series_max => self.insert(key),
@@ -71,6 +74,13 @@ impl Recorder {
         self.cells.add(id, TOTAL, Bucket::of(timings.total));
         if let Some(upstream) = timings.upstream {
             self.cells.add(id, UPSTREAM, Bucket::of(upstream));
+        }
+        if retries > 0 {
+            let series = usize::from(id);
+            self.retries.resize(self.retries.len().max(series + 1), 0);
+            if let Some(sum) = self.retries.get_mut(series) {
+                *sum = sum.saturating_add(retries);
+            }
         }
         self.requests += 1;
     }
@@ -87,6 +97,9 @@ impl Recorder {
                 counts.add(bucket, u64::from(count));
             }
         });
+        for (series, retries) in series.iter_mut().zip(self.retries.drain(..)) {
+            series.retries = retries;
+        }
         self.by_key.clear();
         self.pool.retain(|key| Rc::strong_count(key) > 1);
         let requests = std::mem::take(&mut self.requests);
@@ -144,9 +157,9 @@ mod tests {
     #[test]
     fn counts_both_timings_and_starts_anew() {
         let mut recorder = Recorder::new(4);
-        recorder.record(b"\x01a", timings(Some(100), 200));
-        recorder.record(b"\x01a", timings(None, 200));
-        recorder.record(b"\x01b", timings(Some(0), 10_000_000_000));
+        recorder.record(b"\x01a", timings(Some(100), 200), 0);
+        recorder.record(b"\x01a", timings(None, 200), 0);
+        recorder.record(b"\x01b", timings(Some(0), 10_000_000_000), 0);
         let sealed = recorder.seal(INTERVAL).unwrap();
         assert_eq!(sealed.requests(), 3);
         let [a, b] = sealed.series() else { panic!("{sealed:?}") };
@@ -158,10 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn retries_belong_to_their_series() {
+        let mut recorder = Recorder::new(2);
+        for (key, retries) in [(b"\x01a", 0), (b"\x01b", 2), (b"\x01b", 1), (b"\x01c", 3)] {
+            recorder.record(key, timings(None, 5), retries);
+        }
+        let sealed = recorder.seal(INTERVAL).unwrap();
+        let retries: Vec<_> = sealed.series().iter().map(|s| (s.key.to_vec(), s.retries)).collect();
+        assert_eq!(retries, [(overflow_key(1), 3), (b"\x01a".to_vec(), 0), (b"\x01b".to_vec(), 3)]);
+        recorder.record(b"\x01b", timings(None, 5), 0);
+        assert_eq!(recorder.seal(INTERVAL).unwrap().series()[0].retries, 0);
+    }
+
+    #[test]
     fn series_beyond_the_limit_are_counted_as_overflow_of_their_outcome() {
         let mut recorder = Recorder::new(2);
         for key in [b"\x01a", b"\x01b", b"\x01c", b"\x04d", b"\x01e", b"\x01a"] {
-            recorder.record(key, timings(None, 5));
+            recorder.record(key, timings(None, 5), 0);
         }
         let sealed = recorder.seal(INTERVAL).unwrap();
         assert_eq!((sealed.requests(), sealed.overflow()), (6, 3));
@@ -186,7 +212,7 @@ mod tests {
                     upstream += sealed.series().iter().map(|s| s.upstream.total()).sum::<u64>();
                     overflow += sealed.overflow();
                 }
-                recorder.record(&[*outcome, *label], timings(*up, *took));
+                recorder.record(&[*outcome, *label], timings(*up, *took), 0);
                 want_upstream += u64::from(up.is_some());
             }
             if let Some(sealed) = recorder.seal(INTERVAL) {

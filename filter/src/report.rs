@@ -63,7 +63,8 @@ impl Encoder {
                 next
             });
             let upstream = (!counts.upstream.is_empty()).then(|| convert::to_wire(&counts.upstream));
-            request.deltas.push(SeriesDelta { series: id, upstream, total: Some(convert::to_wire(&counts.total)) });
+            let total = Some(convert::to_wire(&counts.total));
+            request.deltas.push(SeriesDelta { series: id, upstream, total, retries: counts.retries });
         }
         request.encode_to_vec()
     }
@@ -134,7 +135,7 @@ mod tests {
         let labels = Labels::new(Sources::of_vantage(Vantage::Gateway), "n", |_| None);
         labels.write_key(Outcome::Success, &[Some(b"o|8|v|h"), Some(b"r")], &mut key);
         let mut recorder = Recorder::new(8);
-        (0..requests).for_each(|_| recorder.record(&key, Timings { upstream: Some(Micros(5)), total: Micros(7) }));
+        (0..requests).for_each(|_| recorder.record(&key, Timings { upstream: Some(Micros(5)), total: Micros(7) }, 0));
         let mut outbox = Outbox::default();
         outbox.push(recorder.seal(INTERVAL).unwrap());
         outbox.next_to_send().unwrap().clone()

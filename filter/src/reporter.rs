@@ -80,12 +80,12 @@ impl Reporter {
         }
     }
 
-    /// Counts a request. The clock is read only when the interval has to be sealed early for want of room.
-    pub fn record(&mut self, key: &[u8], timings: Timings, now_us: impl FnOnce() -> u64) {
+    /// Counts a request and its attempts beyond the first. The clock is read only when the interval has to be sealed early for want of room.
+    pub fn record(&mut self, key: &[u8], timings: Timings, retries: u64, now_us: impl FnOnce() -> u64) {
         if self.recorder.is_full() {
             self.seal(now_us());
         }
-        self.recorder.record(key, timings);
+        self.recorder.record(key, timings, retries);
     }
 
     /// Seals the interval that ends at `now_us` and sends what can be sent. Streams are opened here and nowhere else.

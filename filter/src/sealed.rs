@@ -61,17 +61,20 @@ pub struct SeriesCounts {
     pub upstream: Counts,
     /// Durations of the requests, each exactly once.
     pub total: Counts,
+    /// Attempts beyond the first.
+    pub retries: u64,
 }
 
 impl SeriesCounts {
     /// Without any counts.
     pub fn new(key: Rc<[u8]>) -> Self {
-        SeriesCounts { key, upstream: Counts::new(), total: Counts::new() }
+        SeriesCounts { key, upstream: Counts::new(), total: Counts::new(), retries: 0 }
     }
 
     fn merge(&mut self, other: &SeriesCounts) {
         self.upstream.merge(&other.upstream);
         self.total.merge(&other.total);
+        self.retries = self.retries.saturating_add(other.retries);
     }
 
     fn bytes(&self) -> usize {

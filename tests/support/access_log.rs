@@ -102,6 +102,12 @@ pub struct Flags {
     pub upstream_overflow: bool,
     #[prost(bool, tag = "15")]
     pub downstream_connection_termination: bool,
+    #[prost(bool, tag = "17")]
+    pub stream_idle_timeout: bool,
+    #[prost(bool, tag = "20")]
+    pub upstream_max_stream_duration_reached: bool,
+    #[prost(bool, tag = "23")]
+    pub duration_timeout: bool,
     #[prost(bool, tag = "24")]
     pub upstream_protocol_error: bool,
     #[prost(bool, tag = "28")]
@@ -112,6 +118,9 @@ pub struct Flags {
 #[derive(Clone, PartialEq, Message)]
 #[allow(missing_docs)]
 pub struct RequestProperties {
+    /// 6 is CONNECT (`core.v3.RequestMethod`).
+    #[prost(int32, tag = "1")]
+    pub request_method: i32,
     #[prost(string, tag = "5")]
     pub path: String,
     #[prost(btree_map = "string, string", tag = "13")]

@@ -20,13 +20,24 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-/// What was counted in one series; both timings.
+/// What was counted in one series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Until the upstream's response.
     pub upstream: Counts,
     /// Until the end; every request once.
     pub total: Counts,
+    /// Attempts beyond the first.
+    pub retries: u64,
+}
+
+impl Timings {
+    /// Adds another's.
+    pub fn merge(&mut self, other: &Timings) {
+        self.upstream.merge(&other.upstream);
+        self.total.merge(&other.total);
+        self.retries += other.retries;
+    }
 }
 
 /// One message as it came.
@@ -127,7 +138,8 @@ impl Collected {
         defined.extend(message.new_series.into_iter().map(|series| (series.id, Series { id: 0, ..series })));
         let counts = |wire: Option<_>| convert::from_wire(&wire.unwrap_or_default()).unwrap_or_default();
         let deltas = message.deltas.into_iter().filter_map(|delta| {
-            let timings = Timings { upstream: counts(delta.upstream), total: counts(delta.total) };
+            let timings =
+                Timings { upstream: counts(delta.upstream), total: counts(delta.total), retries: delta.retries };
             Some((defined.get(&delta.series)?.clone(), timings))
         });
         let deltas: Vec<(Series, Timings)> = deltas.collect();
@@ -135,8 +147,7 @@ impl Collected {
         if message.sequence > 0 && self.applied.insert(id) {
             for (series, timings) in &deltas {
                 let (_, sum) = self.series.entry(format!("{series:?}")).or_insert((series.clone(), Timings::default()));
-                sum.upstream.merge(&timings.upstream);
-                sum.total.merge(&timings.total);
+                sum.merge(timings);
             }
         }
         self.arrived.push(Arrived { bytes, deltas, state: message.state.unwrap_or_default() });

@@ -51,7 +51,7 @@ fn lasting(us: u64, release: &str, outcome: Outcome, requests: u64) -> Delta {
     };
     let mut total = Counts::new();
     total.add(serin_sketch::Bucket::of(Micros(us)), requests);
-    Delta { series: Arc::new(series), upstream: Counts::new(), total }
+    Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 }
 }
 
 /// An engine with one reporter, in virtual time.
@@ -313,7 +313,7 @@ fn what_is_measured_elsewhere_is_kept_and_not_judged() {
         .collect();
     let (mut world, _) = World::new(&config(false), vec![]);
     assert_eq!(world.until(60, &elsewhere, roll_back), None);
-    assert_eq!(world.engine.totals.iter().map(|(_, n)| n).sum::<u64>(), 60 * 100);
+    assert_eq!(world.engine.totals.iter().map(|(_, n)| n.requests).sum::<u64>(), 60 * 100);
 }
 
 #[test]
@@ -366,7 +366,7 @@ proptest! {
             let ack = Effect::Ack { stream: STREAM, sequence: highest };
             prop_assert_eq!(world.step(Event::Reported { stream: STREAM, report }), [ack]);
         }
-        let counted: u64 = world.engine.totals.iter().map(|(_, n)| n).sum();
+        let counted: u64 = world.engine.totals.iter().map(|(_, n)| n.requests).sum();
         prop_assert_eq!(counted, highest * (highest + 1) / 2);
     }
 }

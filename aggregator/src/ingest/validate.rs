@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serin_proto::{
-    convert::{self, DistributionError},
+    convert::{self, COUNT_MAX, DistributionError},
     v1::{self, Outcome, ReportRequest, Vantage},
 };
 use serin_sketch::Counts;
@@ -55,6 +55,8 @@ pub enum Refusal {
     Distribution { series: u32, timing: &'static str, problem: DistributionError },
     #[error("series {0} has an upstream timing for more requests than it counts in total")]
     UpstreamExceedsTotal(u32),
+    #[error("series {series} has {retries} retries: more than 2^40")]
+    Retries { series: u32, retries: u64 },
 }
 
 /// A message that was let in.
@@ -193,7 +195,10 @@ impl Session {
             if upstream.total() > total.total() {
                 return Err(Refusal::UpstreamExceedsTotal(id));
             }
-            deltas.push(Delta { series, upstream, total });
+            if delta.retries > COUNT_MAX {
+                return Err(Refusal::Retries { series: id, retries: delta.retries });
+            }
+            deltas.push(Delta { series, upstream, total, retries: delta.retries });
         }
         Ok(deltas)
     }

@@ -76,7 +76,7 @@ mod tests {
             outcome: Outcome::Success,
             vantage: Vantage::Gateway,
         });
-        Delta { series, upstream: Counts::new(), total }
+        Delta { series, upstream: Counts::new(), total, retries: 0 }
     }
 
     #[test]

@@ -18,11 +18,20 @@ pub struct TotalKey {
     pub outcome: Outcome,
 }
 
+/// What was counted by one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// Requests, each once.
+    pub requests: u64,
+    /// Attempts beyond the first, where filters count them.
+    pub retries: u64,
+}
+
 /// Requests counted since the start: never forgotten, whatever the live window.
 #[derive(Debug)]
 pub struct Totals {
     known: BTreeMap<String, BTreeSet<String>>,
-    requests: BTreeMap<TotalKey, u64>,
+    counted: BTreeMap<TotalKey, Total>,
 }
 
 impl Totals {
@@ -32,10 +41,10 @@ impl Totals {
             let releases = [service.baseline.as_str(), &service.candidate, "unknown", "overflow"];
             (service.name.clone(), releases.map(str::to_owned).into())
         });
-        Totals { known: known.collect(), requests: BTreeMap::new() }
+        Totals { known: known.collect(), counted: BTreeMap::new() }
     }
 
-    /// Counts a delta's requests.
+    /// Counts a delta's requests and retries.
     pub fn add(&mut self, delta: &Delta) {
         let series = &delta.series;
         let (service, release) = match self.known.get(&series.service) {
@@ -49,12 +58,13 @@ impl Totals {
             vantage: series.vantage,
             outcome: series.outcome,
         };
-        let count = self.requests.entry(key).or_default();
-        *count = count.saturating_add(delta.requests());
+        let total = self.counted.entry(key).or_default();
+        total.requests = total.requests.saturating_add(delta.requests());
+        total.retries = total.retries.saturating_add(delta.retries);
     }
 
     /// All that was counted.
-    pub fn iter(&self) -> impl Iterator<Item = (&TotalKey, u64)> {
-        self.requests.iter().map(|(key, count)| (key, *count))
+    pub fn iter(&self) -> impl Iterator<Item = (&TotalKey, Total)> {
+        self.counted.iter().map(|(key, total)| (key, *total))
     }
 }

@@ -61,7 +61,7 @@ fn the_first_tick_opens_and_introduces_itself_with_a_heartbeat() {
 fn the_window_opens_with_acknowledgements() {
     let mut reporter = reporter(1_000);
     for second in 1..=10 {
-        reporter.record(&key(0), timings(5), || unreachable!());
+        reporter.record(&key(0), timings(5), 0, || unreachable!());
         let want: Vec<u64> = if second <= 8 { vec![second] } else { vec![] };
         assert_eq!(sent(&reporter.tick(second * SECOND, Surroundings::default())), want);
     }
@@ -99,7 +99,7 @@ fn closed_streams_are_opened_again_on_ticks_after_a_back_off() {
 #[test]
 fn a_stream_that_acknowledges_nothing_for_ten_seconds_is_replaced() {
     let mut reporter = reporter(1_000);
-    reporter.record(&key(0), timings(5), || unreachable!());
+    reporter.record(&key(0), timings(5), 0, || unreachable!());
     for second in 1..=11 {
         assert!(!reporter.tick(second * SECOND, Surroundings::default()).contains(&Action::Cancel), "{second}");
     }
@@ -117,7 +117,12 @@ fn a_stream_with_too_many_series_is_replaced() {
     let mut cancelled = 0;
     for second in 1u64..=12 {
         for i in 0..500 {
-            reporter.record(&[&[1], &(second * 1_000 + i).to_be_bytes()[..]].concat(), timings(5), || unreachable!());
+            reporter.record(
+                &[&[1], &(second * 1_000 + i).to_be_bytes()[..]].concat(),
+                timings(5),
+                0,
+                || unreachable!(),
+            );
         }
         let actions = reporter.tick(second * SECOND, Surroundings::default());
         cancelled += actions.iter().filter(|a| **a == Action::Cancel).count();
@@ -239,7 +244,7 @@ proptest! {
         for step in steps.into_iter().chain(heal) {
             match step {
                 Step::Requests(route, n) => {
-                    (0..n).for_each(|i| reporter.record(&key(route), timings(u64::from(i)), || unreachable!()));
+                    (0..n).for_each(|i| reporter.record(&key(route), timings(u64::from(i)), 0, || unreachable!()));
                     *recorded.entry(char::from(b'a' + route).to_string()).or_default() += u64::from(n);
                 }
                 Step::Tick => {

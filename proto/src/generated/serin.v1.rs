@@ -109,6 +109,10 @@ pub struct SeriesDelta {
     /// Request received until last byte sent. Every request is in here exactly once.
     #[prost(message, optional, tag = "3")]
     pub total: ::core::option::Option<Distribution>,
+    /// Attempts beyond the first of these requests: retries by Envoy, of which `upstream` tells the last. 0 where the filter's
+    /// configuration does not have them counted. At most 2^40.
+    #[prost(uint64, tag = "4")]
+    pub retries: u64,
 }
 /// Non-empty buckets in ascending order. Bucket k is HdrHistogram's counts index k for a lowest discernible
 /// value of 1 us and two significant digits; the last one is 2,959.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
+use http_body_util::{BodyExt, BodyStream, Empty, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
@@ -26,12 +26,16 @@ pub(super) enum Odd {
     Cut,
     /// `chunks`: a body in 50 pieces over 50 ms.
     Chunks,
+    /// `pause`: a piece of the body, and the next one two seconds later.
+    Pause,
     /// `events`: server-sent events for 1.2 s.
     Events,
     /// `trailers-only`: gRPC status 5 without a body.
     TrailersOnly,
     /// `messages`: reads all gRPC messages, and answers with three over 30 ms.
     Messages,
+    /// `echo`: answers each piece of the request with a gRPC message, as it comes.
+    Echo,
     /// `upgrade`: 101, and reads until the caller closes.
     Upgrade,
 }
@@ -44,9 +48,11 @@ impl Odd {
             "break" => Odd::Break,
             "cut" => Odd::Cut,
             "chunks" => Odd::Chunks,
+            "pause" => Odd::Pause,
             "events" => Odd::Events,
             "trailers-only" => Odd::TrailersOnly,
             "messages" => Odd::Messages,
+            "echo" => Odd::Echo,
             "upgrade" => Odd::Upgrade,
             _ => return None,
         })
@@ -60,6 +66,11 @@ impl Odd {
                 Ok(Response::new(StreamBody::new(pieces.throttle(Duration::from_millis(20))).boxed()))
             }
             Odd::Chunks => Ok(Response::new(pieces(50, b"piece", Duration::from_millis(1), None))),
+            Odd::Pause => {
+                let pieces =
+                    iter([Ok(Frame::data(Bytes::from_static(b"half"))), Ok(Frame::data(Bytes::from_static(b"half")))]);
+                Ok(Response::new(StreamBody::new(pieces.throttle(Duration::from_secs(2))).boxed()))
+            }
             Odd::Events => {
                 let body = pieces(12, b"data: tick\n\n", Duration::from_millis(100), None);
                 Ok(with_type(Response::new(body), "text/event-stream"))
@@ -72,14 +83,22 @@ impl Odd {
             Odd::Messages => {
                 // What was sent is of no interest, but it must be over.
                 let _ = request.into_body().collect().await;
-                let mut trailers = HeaderMap::new();
-                trailers.insert("grpc-status", HeaderValue::from_static("0"));
-                let body = pieces(3, GRPC_EMPTY, Duration::from_millis(10), Some(trailers));
+                let body = pieces(3, GRPC_EMPTY, Duration::from_millis(10), Some(grpc_ok()));
+                Ok(with_type(Response::new(body), "application/grpc"))
+            }
+            Odd::Echo => {
+                let pieces = BodyStream::new(request.into_body()).take_while(Result::is_ok);
+                let answers = pieces.map(|_| Frame::data(Bytes::from_static(GRPC_EMPTY)));
+                let body = StreamBody::new(answers.chain(iter([Frame::trailers(grpc_ok())])).map(Ok)).boxed();
                 Ok(with_type(Response::new(body), "application/grpc"))
             }
             Odd::Upgrade => Ok(upgrade(request)),
         }
     }
+}
+
+fn grpc_ok() -> HeaderMap {
+    HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
 }
 
 /// The same piece so many times, with a rest before each.

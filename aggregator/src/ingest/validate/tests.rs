@@ -47,7 +47,7 @@ fn report(sequence: u64) -> ReportRequest {
         interval_start_unix_us: 5_000_000,
         interval_ms: 1_000,
         new_series: vec![series(3)],
-        deltas: vec![SeriesDelta { series: 3, upstream: counts(9, 2), total: counts(10, 2) }],
+        deltas: vec![SeriesDelta { series: 3, upstream: counts(9, 2), total: counts(10, 2), retries: 5 }],
         ..Default::default()
     }
 }
@@ -78,7 +78,7 @@ fn a_stream_begins_with_who_reports() {
 
 #[test]
 fn each_broken_rule_is_named() {
-    let cases: [Case<ReportRequest>; 10] = [
+    let cases: [Case<ReportRequest>; 11] = [
         (|m| m.reporter = Some(hello()), Refusal::ReporterAgain),
         (|m| m.interval_ms = 0, Refusal::Interval(0)),
         (|m| m.interval_ms = u32::MAX, Refusal::Interval(u32::MAX)),
@@ -89,6 +89,7 @@ fn each_broken_rule_is_named() {
         (|m| m.deltas[0].series = 4, Refusal::UnknownSeries(4)),
         (|m| m.deltas.push(m.deltas[0].clone()), Refusal::RepeatedSeries(3)),
         (|m| m.deltas[0].total = counts(1, 1), Refusal::UpstreamExceedsTotal(3)),
+        (|m| m.deltas[0].retries = u64::MAX, Refusal::Retries { series: 3, retries: u64::MAX }),
     ];
     for (spoil, want) in cases {
         let mut message = report(1);
