@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use serin_proto::v1::ListProxiesRequest;
 use support::{
     artifacts,
     envoy::Envoy,
@@ -63,7 +64,14 @@ async fn with_the_access_logger() -> Result<()> {
         lost = envoy.idle(SOON).await? - serin.requests(&[]).await?;
         assert!((1..=lost_at_most).contains(&lost), "{place}: {lost} lost of {lost_at_most} that might be");
     }
-    Ok(())
+    // The loss is shown, as soon as what Envoy says is old enough to be held against what was counted.
+    let shown = async || {
+        let proxies = serin.query().list_proxies(ListProxiesRequest {}).await?.into_inner().proxies;
+        let missing = proxies.iter().map(|proxy| proxy.missing).sum::<u64>();
+        assert!(missing <= lost, "{missing} missing, {lost} lost");
+        Ok((missing == lost).then_some(()))
+    };
+    poll::until("serin to show what is missing", Duration::from_secs(60), shown).await
 }
 
 /// `fail_open: true`: even the request that meets the trap is answered by the service. Nothing counts any more.

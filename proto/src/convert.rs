@@ -72,11 +72,8 @@ pub fn from_wire(wire: &Distribution) -> Result<Counts, DistributionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    // The same tests under Node.
-    #[cfg(not(target_arch = "wasm32"))]
     use proptest::prelude::*;
     use prost::Message;
-    #[cfg(not(target_arch = "wasm32"))]
     use serin_sketch::Micros;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -85,7 +82,6 @@ mod tests {
         Distribution { bucket_gaps: bucket_gaps.to_vec(), counts: counts.to_vec() }
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
     proptest! {
         #[test]
         fn comes_back_as_it_was(us in prop::collection::vec(0u64..700_000_000, 0..200)) {

@@ -71,8 +71,6 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    // The same tests under Node.
-    #[cfg(not(target_arch = "wasm32"))]
     use proptest::prelude::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -98,7 +96,6 @@ mod tests {
         }
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
     proptest! {
         #[test]
         fn is_at_most_one_percent_wide(us in 1u64..=600_000_000) {

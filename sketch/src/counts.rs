@@ -100,26 +100,21 @@ impl FromIterator<(Bucket, u64)> for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    // The same tests under Node.
-    #[cfg(not(target_arch = "wasm32"))]
     use proptest::prelude::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    #[cfg(not(target_arch = "wasm32"))]
     fn counts() -> impl Strategy<Value = Counts> {
         let bucket = (0..crate::BUCKETS as u32).prop_filter_map("in range", Bucket::from_index);
         prop::collection::vec((bucket, 0u64..1_000), 0..40).prop_map(Counts::from_iter)
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
     fn merged(a: &Counts, b: &Counts) -> Counts {
         let mut sum = a.clone();
         sum.merge(b);
         sum
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
     proptest! {
         #[test]
         fn merge_is_commutative_and_associative(a in counts(), b in counts(), c in counts()) {

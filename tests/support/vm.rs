@@ -58,6 +58,8 @@ pub struct Around {
     pub logs: Vec<String>,
     /// Streams that are open, by token.
     pub open: Vec<u32>,
+    /// Whether it opens no streams.
+    pub refuses_streams: bool,
     /// What was sent, with the token of its stream.
     pub sent: Vec<(u32, ReportRequest)>,
     /// How often it made each host call.

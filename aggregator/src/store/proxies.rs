@@ -115,8 +115,9 @@ impl Proxies {
             }
         }
         let all = proxy.before.saturating_add(ended(&proxy.last.managers, &proxy.vantages));
-        // A process that is younger than this aggregator delivered nothing anywhere else.
-        let is_ours = push.uptime_s.is_some_and(|uptime_s| uptime_s <= age_s) && proxy.before == 0;
+        // A process that is younger than this aggregator delivered nothing anywhere else. Envoy counts the turns of the wall
+        // clock's second, so it may say a second more than has passed.
+        let is_ours = push.uptime_s.is_some_and(|uptime_s| uptime_s <= age_s + 1) && proxy.before == 0;
         proxy.base.get_or_insert(if is_ours { (0, 0) } else { (all, proxy.delivered) });
         proxy.missing = proxy.missing(now);
         proxy.pushes.push_back((now, all));
@@ -290,6 +291,11 @@ mod tests {
         one.push(20, 3, &[("gateway", 60, 0)]);
         one.deliver(21, 50);
         assert_eq!(one.ended(20 + S), Some((60, 10)));
+        // Begun at the end of a second, and pushed at the beginning of the next but one.
+        let mut one = One::new(Vantage::Gateway);
+        one.push(1, 2, &[("gateway", 60, 0)]);
+        one.deliver(2, 50);
+        assert_eq!(one.ended(1 + S), Some((60, 10)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 const BAD_ARGUMENT: u32 = 2;
 const CAS_MISMATCH: u32 = 5;
+const INTERNAL_FAILURE: u32 = 10;
 
 pub(super) fn link(linker: &mut Linker<Around>) -> Result<()> {
     linker.func_wrap("env", "proxy_log", |mut host: Host<'_>, _level: u32, at: u32, size: u32| {
@@ -83,6 +84,9 @@ fn streams(linker: &mut Linker<Around>) -> Result<()> {
     #[allow(clippy::too_many_arguments, reason = "the ABI's")]
     fn open(mut host: Host<'_>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, token: u32) -> u32 {
         let around = count(&mut host, "proxy_grpc_stream");
+        if around.refuses_streams {
+            return INTERNAL_FAILURE;
+        }
         around.tokens += 1;
         let fresh = around.tokens;
         around.open.push(fresh);
