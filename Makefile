@@ -49,6 +49,11 @@ bench-filter: filter $(ENVOY_READY) ## What the filter costs, beside what Envoy 
 	cargo build --locked --release -p serin-tests --bin bench-filter
 	target/release/bench-filter
 
+.PHONY: sim
+sim: ## What the judge finds, how soon, and how often it is wrong, beside the rules of others; ONLY=name RUNS=n SEED=n ALONE=true
+	cargo build --locked --release -p serin-sim
+	target/release/sim
+
 .PHONY: filter
 filter: ## Build the Wasm filter
 	@rustup target list --installed | grep -qx $(WASM_TARGET) || rustup target add $(WASM_TARGET)

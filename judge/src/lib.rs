@@ -12,9 +12,11 @@
 //! 6. `effect`, `interval`, `non_inferiority`: how much worse, how sure, and whether health is proven.
 //! 7. `trial`: the decision, and `sentence`: how to say it.
 //!
+//! [`reference`](mod@reference) holds what other tools do, for comparison only.
+//!
 //! Comparing counts within each second cancels whatever slows both releases down. The probability of rolling back a
 //! release that is no worse is at most `Policy::false_rollback` for independent requests, of which the fast lane has one
-//! part in eleven; for pods that differ and have bad seconds that is a matter of simulation (`tests/simulation`).
+//! part in eleven; for pods that differ and have bad seconds that is a matter of simulation (`make sim`).
 
 mod dispersion;
 mod effect;
@@ -25,6 +27,7 @@ mod metric;
 mod non_inferiority;
 mod policy;
 mod quantile_lane;
+pub mod reference;
 mod sentence;
 mod slice;
 mod split;

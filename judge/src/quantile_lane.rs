@@ -5,14 +5,16 @@ use serin_sketch::Bucket;
 use crate::dispersion::Dispersion;
 use crate::evidence::Evidence;
 use crate::interval::Interval;
+use crate::metric::QUANTILES;
 use crate::non_inferiority::NonInferiority;
 use crate::policy::Policy;
 use crate::slice::ArmSecond;
 use crate::split::Split;
 use crate::threshold::{at_least, at_most};
 
-/// Differences below this are not looked for: about three buckets.
-const MARGIN: f64 = 1.024;
+/// Differences below these are not looked for at p50, p95, p99 and p99.9. Where requests are dense the e-process sees the last
+/// percents of a warm-up, which are no regression; in the tail it does not, and any margin costs as much as it hides.
+const MARGINS: [f64; QUANTILES.len()] = [1.024, 1.024, 1.0, 1.0];
 
 /// Evidence, dispersion, non-inferiority and interval at one quantile.
 #[derive(Clone, Debug)]
@@ -21,15 +23,17 @@ pub(crate) struct QuantileLane {
     pub(crate) non_inferiority: NonInferiority,
     dispersion: Dispersion,
     interval: Interval,
+    margin: f64,
     worst_pass: f64,
     pub(crate) factor: f64,
     pub(crate) threshold: Option<Bucket>,
 }
 
 impl QuantileLane {
-    /// `blocks`: how many 10 s blocks the trial lasts.
-    pub(crate) fn new(policy: &Policy, blocks: u32) -> Self {
+    /// `at`: which of [`QUANTILES`]. `blocks`: how many 10 s blocks the trial lasts.
+    pub(crate) fn new(at: usize, policy: &Policy, blocks: u32) -> Self {
         QuantileLane {
+            margin: MARGINS.get(at).copied().unwrap_or(1.0),
             evidence: Evidence::new(policy.false_rollback(), blocks),
             non_inferiority: NonInferiority::default(),
             dispersion: Dispersion::new(policy.false_rollback()),
@@ -44,7 +48,7 @@ impl QuantileLane {
     pub(crate) fn observe(&mut self, threshold: Bucket, baseline: &ArmSecond, candidate: &ArmSecond) {
         self.threshold = Some(threshold);
         let (n_a, n_b) = (baseline.n(), candidate.n());
-        let beyond = at_least(threshold, MARGIN);
+        let beyond = at_least(threshold, self.margin);
         for pod in &baseline.pods {
             self.dispersion.baseline.add(pod.id, pod.tail.at_or_above(threshold), pod.tail.total());
         }

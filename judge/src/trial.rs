@@ -46,7 +46,6 @@ impl Trial {
     pub fn new(policy: Policy, first_second: u64) -> Self {
         let policy = policy.with_room_for(fast_lane::SHARE);
         let blocks = policy.trial_s().div_ceil(BLOCK_S as u32);
-        let lane = QuantileLane::new(&policy, blocks);
         let fast = Latency::new(policy.false_rollback(), policy.trial_s());
         Trial {
             policy,
@@ -61,7 +60,7 @@ impl Trial {
             pods_known: true,
             thresholds: Thresholds::default(),
             warm_up: WarmUp::default(),
-            lanes: std::array::from_fn(|_| lane.clone()),
+            lanes: std::array::from_fn(|at| QuantileLane::new(at, &policy, blocks)),
             effect: Effect::new(),
             fast: std::array::from_fn(|_| fast.clone()),
             errors: Errors::new(policy.false_rollback(), policy.trial_s()),

@@ -1,0 +1,91 @@
+//! Many rollouts of one scenario.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use crate::{
+    generator::Generator,
+    rule::{Name, Rule, arms},
+    scenarios::Reach,
+    world::World,
+};
+
+/// Seconds of baseline alone before the candidate's first request.
+const LEAD_S: u64 = 60;
+/// Seconds between two looks at whether health is proven.
+const HEALTH_EVERY_S: u64 = 5;
+
+/// One rollout under one rule, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// From the onset until the rollback.
+    pub rolled_back: Option<u64>,
+    /// From the candidate's first request until health was proven.
+    pub healthy: Option<u64>,
+    /// What was said with the rollback.
+    pub sentence: String,
+}
+
+/// One rollout of so many seconds under all of these rules.
+pub fn rollout(world: &World, seed: u64, seconds: u64, rules: &[Name], reach: Reach) -> Vec<Outcome> {
+    let watch_health = matches!(reach, Reach::HealthyWithinS(_));
+    let mut generator = Generator::new(world.clone(), seed);
+    let mut running: Vec<(Rule, Outcome)> = rules.iter().map(|name| (name.begin(), Outcome::default())).collect();
+    for second in 0..LEAD_S + seconds {
+        let slice = generator.second(second, second as i64 - LEAD_S as i64);
+        let arms = if rules == [Name::Serin] { Default::default() } else { arms(&slice) };
+        let age = second.checked_sub(LEAD_S);
+        for (rule, outcome) in running.iter_mut().filter(|(_, outcome)| outcome.rolled_back.is_none()) {
+            if rule.observe(&slice, &arms) {
+                outcome.rolled_back = Some((second + 1).saturating_sub(LEAD_S + world.onset));
+                outcome.sentence = rule.sentence();
+            } else if let Some(age) = age.filter(|age| watch_health && (age + 1) % HEALTH_EVERY_S == 0)
+                && outcome.healthy.is_none()
+                && rule.is_healthy()
+            {
+                outcome.healthy = Some(age + 1);
+            }
+        }
+        if running.iter().all(|(_, outcome)| outcome.rolled_back.or(outcome.healthy).is_some()) {
+            break;
+        }
+    }
+    running.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// Rollouts with the seeds from `first_seed` on, on all cores, in the order of their seeds. `progress` hears how many are done.
+pub fn rollouts(
+    world: &World,
+    seeds: std::ops::Range<u64>,
+    seconds: u64,
+    rules: &[Name],
+    reach: Reach,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Vec<Vec<Outcome>> {
+    let next = AtomicU64::new(seeds.start);
+    let done = AtomicU64::new(0);
+    let all = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcomes = rollout(world, seed, seconds, rules, reach);
+                    all.lock().unwrap_or_else(PoisonError::into_inner).push((seed, outcomes));
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+                }
+            });
+        }
+    });
+    let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    all.sort_by_key(|(seed, _)| *seed);
+    all.into_iter().map(|(_, outcomes)| outcomes).collect()
+}
