@@ -55,7 +55,7 @@ impl Cell {
     }
 
     /// The cell's clipped and tempered increments.
-    fn increments(&self, factor: f64, cap: f64) -> [f64; TILTS.len()] {
+    fn increments(&self, factor: f64, cap: f64, cell_cap: f64) -> [f64; TILTS.len()] {
         let mut sums = [0.0; TILTS.len()];
         for pod in &self.pods {
             let share = if self.n > 0.0 { pod.n / self.n } else { 0.0 };
@@ -63,7 +63,7 @@ impl Cell {
                 *sum += ((pod.beyond * tilt - share * ln_c) / factor).min(cap);
             }
         }
-        sums
+        sums.map(|sum| sum.min(cell_cap))
     }
 }
 
@@ -77,6 +77,8 @@ pub(crate) struct Evidence {
     blocks_in_open: u32,
     /// No pod adds more than this in one cell.
     cap: f64,
+    /// Nor do all of them together.
+    cell_cap: f64,
     /// What a restart weighs; there are at most `restarts_max`.
     restart: f64,
     restarts_max: usize,
@@ -104,6 +106,7 @@ impl Evidence {
             blocks_per_cell: 1,
             blocks_in_open: 0,
             cap: ((4.0 / alpha).ln() + 2.0) / CLIP,
+            cell_cap: f64::INFINITY,
             restart: 0.5 / f64::from(blocks),
             restarts_max: blocks as usize,
             prefix: [0.5; TILTS.len()],
@@ -115,6 +118,12 @@ impl Evidence {
         }
     }
 
+    /// With no more evidence from one cell of all pods than from one pod: where there is no other arm that bad seconds would
+    /// show in, they are nobody's fault until there are many.
+    pub(crate) fn alone(self) -> Self {
+        Evidence { cell_cap: self.cap, ..self }
+    }
+
     /// ln E.
     pub(crate) fn ln_e(&self) -> f64 {
         self.ln_e
@@ -122,15 +131,25 @@ impl Evidence {
 
     /// One slice: the table, and (pod, beyond, n) of each candidate pod.
     pub(crate) fn observe(&mut self, split: Split, pods: impl Iterator<Item = (PodId, f64, f64)>) {
+        self.observe_against(|tilt| split.ln_normaliser(tilt), split.beyond * split.share(), pods);
+        self.beyond += split.beyond;
+    }
+
+    /// One slice against another null hypothesis: `ln_normaliser` of each tilt, and how many candidate requests it expects beyond.
+    pub(crate) fn observe_against(
+        &mut self,
+        ln_normaliser: impl Fn(f64) -> f64,
+        expected: f64,
+        pods: impl Iterator<Item = (PodId, f64, f64)>,
+    ) {
         for (c, tilt) in self.open.ln_c.iter_mut().zip(TILTS) {
-            *c += split.ln_normaliser(tilt);
+            *c += ln_normaliser(tilt);
         }
         for (pod, beyond, n) in pods {
             self.open.add(pod, beyond, n);
             self.beyond_b += beyond;
         }
-        self.beyond += split.beyond;
-        self.expected_b += split.beyond * split.share();
+        self.expected_b += expected;
     }
 
     /// Ends the current block.
@@ -162,12 +181,12 @@ impl Evidence {
             self.prefix_factor = Some(factor);
             for (at, cell) in self.closed.iter().enumerate() {
                 let restart = if at < self.restarts_max { self.restart * f64::from(self.blocks_per_cell) } else { 0.0 };
-                for (v, inc) in self.prefix.iter_mut().zip(cell.increments(factor, self.cap)) {
+                for (v, inc) in self.prefix.iter_mut().zip(cell.increments(factor, self.cap, self.cell_cap)) {
                     *v = (*v * inc.exp()).min(FACTOR_MAX) + restart;
                 }
             }
         }
-        let mut ln = self.open.increments(factor, self.cap);
+        let mut ln = self.open.increments(factor, self.cap, self.cell_cap);
         for (z, v) in ln.iter_mut().zip(self.prefix) {
             *z += v.ln();
         }

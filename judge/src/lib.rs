@@ -10,7 +10,8 @@
 //! 5. `evidence`: conditional count e-processes at p50, p95, p99 and p99.9 on warm pods, clipped per (pod, 10 s) and
 //!    tempered by `dispersion`.
 //! 6. `effect`, `interval`, `non_inferiority`: how much worse, how sure, and whether health is proven.
-//! 7. `trial`: the decision, and `sentence`: how to say it.
+//! 7. `limit`: absolute limits, with a part of the false-rollback probability of their own.
+//! 8. `trial`: the decision, and `sentence`: how to say it.
 //!
 //! [`reference`](mod@reference) holds what other tools do, for comparison only.
 //!
@@ -23,6 +24,7 @@ mod effect;
 mod evidence;
 mod fast_lane;
 mod interval;
+mod limit;
 mod metric;
 mod non_inferiority;
 mod policy;
@@ -41,4 +43,4 @@ pub use metric::Metric;
 pub use policy::{Policy, PolicyError};
 pub use slice::{Arm, PodId, PodSlice, Slice};
 pub use trial::Trial;
-pub use verdict::{Cause, Finding, Missing, State, Verdict};
+pub use verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict};

@@ -1,3 +1,7 @@
+use serin_sketch::Micros;
+
+use crate::metric::{Metric, QUANTILES};
+
 /// What the judge is asked to decide, and how sure it must be. Built with [`Policy::new`], so a value of this
 /// type is within its ranges.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -6,6 +10,8 @@ pub struct Policy {
     false_rollback: f64,
     false_pass: f64,
     trial_s: u32,
+    limits: [Option<Micros>; QUANTILES.len()],
+    pass: Option<f64>,
 }
 
 /// A value outside its range.
@@ -20,6 +26,12 @@ pub enum PolicyError {
     /// Not within 1e-9 to 0.5.
     #[error("false pass probability must be from 0.0000001% to 50%, not {}%", .0 * 100.0)]
     FalsePass(f64),
+    /// Not within 1 ms to 10 min, or not of a latency.
+    #[error("a limit must be from 1 ms to 10 min, and of p50, p95, p99 or p99.9, not {0} for {1}")]
+    Limit(Micros, Metric),
+    /// Below 0.5%, or not below the regression.
+    #[error("pass must be from 0.5% up to below the regression, not {}%", .0 * 100.0)]
+    Pass(f64),
     /// Not within 1 min to 30 days.
     #[error("trial must be from 60 s to 2,592,000 s (30 days), not {0} s")]
     Trial(u32),
@@ -46,7 +58,40 @@ impl Policy {
         if !(60..=2_592_000).contains(&trial_s) {
             return Err(PolicyError::Trial(trial_s));
         }
-        Ok(Policy { regression, false_rollback, false_pass, trial_s })
+        Ok(Policy { regression, false_rollback, false_pass, trial_s, limits: [None; QUANTILES.len()], pass: None })
+    }
+
+    /// With an absolute limit of a latency quantile: a candidate that breaks it is rolled back, unless the baseline does as well.
+    ///
+    /// # Errors
+    /// When the limit is below 1 ms or above 10 min, or the metric is no latency.
+    pub fn with_limit(mut self, metric: Metric, latency: Micros) -> Result<Self, PolicyError> {
+        let at = QUANTILES.iter().position(|(known, _)| *known == metric);
+        let is_allowed = (1_000..=Micros::MAX.0).contains(&latency.0);
+        let limit = at.filter(|_| is_allowed).and_then(|at| self.limits.get_mut(at));
+        *limit.ok_or(PolicyError::Limit(latency, metric))? = Some(latency);
+        Ok(self)
+    }
+
+    /// With the increase up to which a candidate passes: one that is proven slower by more is marginal. Half of the regression where it
+    /// is not said. With a regression of 0.1 and a pass of 0.05 it is Kayenta's `thresholds: {pass: 0.05, marginal: 0.1}`.
+    ///
+    /// # Errors
+    /// When it is below 0.005, or not below the regression.
+    pub fn with_pass(self, pass: f64) -> Result<Self, PolicyError> {
+        let is_allowed = pass >= 0.005 && pass < self.regression;
+        if is_allowed { Ok(Policy { pass: Some(pass), ..self }) } else { Err(PolicyError::Pass(pass)) }
+    }
+
+    /// The increase up to which a candidate passes.
+    pub fn pass(&self) -> f64 {
+        self.pass.unwrap_or(self.regression / 2.0)
+    }
+
+    /// The limits: metric, quantile and latency.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = (Metric, f64, Micros)> {
+        let limits = self.limits;
+        QUANTILES.into_iter().zip(limits).filter_map(|((metric, q), limit)| Some((metric, q, limit?)))
     }
 
     /// The smallest increase that is worth a rollback: 0.10 is +10%.
@@ -84,6 +129,13 @@ impl Policy {
 impl Default for Policy {
     /// +10%, 0.1% false rollbacks, 5% false passes, 30 min.
     fn default() -> Self {
-        Policy { regression: 0.10, false_rollback: 1e-3, false_pass: 0.05, trial_s: 1_800 }
+        Policy {
+            regression: 0.10,
+            false_rollback: 1e-3,
+            false_pass: 0.05,
+            trial_s: 1_800,
+            limits: [None; QUANTILES.len()],
+            pass: None,
+        }
     }
 }

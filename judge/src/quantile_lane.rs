@@ -37,7 +37,7 @@ impl QuantileLane {
             evidence: Evidence::new(policy.false_rollback(), blocks),
             non_inferiority: NonInferiority::default(),
             dispersion: Dispersion::new(policy.false_rollback()),
-            interval: Interval::new(1.0 + policy.regression() / 2.0),
+            interval: Interval::new(1.0 + policy.pass()),
             worst_pass: 1.0 + policy.regression(),
             factor: 1.0,
             threshold: None,

@@ -5,7 +5,7 @@ use std::fmt;
 use serin_sketch::thousands;
 
 use crate::metric::Metric;
-use crate::verdict::{Cause, Finding, Missing, State, Verdict};
+use crate::verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict};
 
 /// A rate as a percentage with two significant digits below 10%.
 fn percent(rate: f64) -> String {
@@ -28,7 +28,13 @@ fn odds(ln: f64) -> String {
 }
 
 fn regressed(f: &mut fmt::Formatter<'_>, verdict: &Verdict, cause: &Cause) -> fmt::Result {
-    if cause.metric == Metric::Errors {
+    let is_limit = |x: &&LimitFinding| x.metric == cause.metric && Some(x.limit) == cause.limit;
+    if let Some(limit) = verdict.limits.iter().find(is_limit) {
+        write!(f, "{} over its limit of {}", limit.metric, limit.limit)?;
+        let (a, b) = (percent(limit.baseline_beyond), percent(limit.candidate_beyond));
+        let allowed = percent(limit.allowed);
+        write!(f, ": {b} of the candidate's requests take longer where {allowed} may, and {a} of the baseline's")?;
+    } else if cause.metric == Metric::Errors {
         let (a, b) = verdict.error_rates;
         write!(f, "errors: {} of the candidate's requests fail against {}", percent(b), percent(a))?;
     } else if cause.fast {
@@ -135,6 +141,12 @@ impl fmt::Display for Verdict {
             }
             (State::Marginal, _) => marginal(f, self)?,
         }
+        for limit in self.limits.iter().filter(|limit| limit.candidate_beyond > limit.allowed && self.cause.is_none()) {
+            write!(f, "; {} is over its limit of {}", limit.metric, limit.limit)?;
+            if limit.is_common() {
+                write!(f, " in both releases, which is no reason for a rollback")?;
+            }
+        }
         if self.still_warming {
             write!(f, "; the candidate is still warming up")?;
         }
@@ -158,6 +170,7 @@ mod tests {
             baseline_requests: 91_200,
             candidate_requests: 4_800,
             findings: vec![finding()],
+            limits: Vec::new(),
             cause: None,
             missing: None,
             ruled_out: Some(0.103),
@@ -187,7 +200,7 @@ mod tests {
     }
 
     fn because(metric: Metric, fast: bool, log_evidence: f64) -> Verdict {
-        let cause = Cause { metric, fast, log_evidence, log_threshold: 1e3f64.ln() };
+        let cause = Cause { metric, fast, limit: None, log_evidence, log_threshold: 1e3f64.ln() };
         Verdict { cause: Some(cause), ..verdict(State::Regressed) }
     }
 
@@ -205,6 +218,23 @@ mod tests {
         insta::assert_snapshot!(because(Metric::Errors, true, 11.0), @"errors: 50% of the candidate's requests fail against 0.2%; evidence 59,874 against the 1,000 it takes, after 96 s");
         insta::assert_snapshot!(because(Metric::P95, true, 11.0), @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s");
         insta::assert_snapshot!(Verdict { pods_known: false, still_warming: true, ..because(Metric::P95, true, 11.0) }, @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s; the candidate is still warming up; pods cannot be told apart here, so one bad pod would look the same");
+    }
+
+    #[test]
+    fn limits() {
+        let limit = |baseline_beyond| LimitFinding {
+            metric: Metric::P99,
+            limit: Micros(500_000),
+            allowed: 0.01,
+            baseline_beyond,
+            candidate_beyond: 0.023,
+            log_evidence: 3.0,
+        };
+        let mut broken = Verdict { limits: vec![limit(0.004)], ..because(Metric::P99, false, 9.5) };
+        broken.cause.as_mut().unwrap().limit = Some(Micros(500_000));
+        insta::assert_snapshot!(broken, @"p99 over its limit of 500ms: 2.3% of the candidate's requests take longer where 1.0% may, and 0.4% of the baseline's; evidence 13,360 against the 1,000 it takes, after 96 s");
+        insta::assert_snapshot!(Verdict { limits: vec![limit(0.004)], ..verdict(State::Marginal) }, @"marginal: p99 slower by at least 18%, ruled out more than 10%; p99 is over its limit of 500ms");
+        insta::assert_snapshot!(Verdict { limits: vec![limit(0.03)], ..verdict(State::Marginal) }, @"marginal: p99 slower by at least 18%, ruled out more than 10%; p99 is over its limit of 500ms in both releases, which is no reason for a rollback");
     }
 
     #[test]

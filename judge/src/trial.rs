@@ -4,6 +4,7 @@ mod decide;
 
 use crate::effect::Effect;
 use crate::fast_lane::{self, Errors, LANES, Latency};
+use crate::limit::{self, Limit};
 use crate::metric::QUANTILES;
 use crate::policy::Policy;
 use crate::quantile_lane::QuantileLane;
@@ -36,6 +37,7 @@ pub struct Trial {
     effect: Effect,
     fast: [Latency; LANES],
     errors: Errors,
+    limits: Vec<Limit>,
     evidence_since: Option<u64>,
     regressed: Option<Box<Verdict>>,
 }
@@ -44,7 +46,8 @@ impl Trial {
     /// A trial that begins at `first_second` (Unix time): earlier slices are ignored. Its limit counts from the
     /// candidate's first request.
     pub fn new(policy: Policy, first_second: u64) -> Self {
-        let policy = policy.with_room_for(fast_lane::SHARE);
+        let for_limits = if policy.limits().next().is_some() { limit::SHARE } else { 0.0 };
+        let policy = policy.with_room_for(fast_lane::SHARE + for_limits);
         let blocks = policy.trial_s().div_ceil(BLOCK_S as u32);
         let fast = Latency::new(policy.false_rollback(), policy.trial_s());
         Trial {
@@ -64,6 +67,7 @@ impl Trial {
             effect: Effect::new(),
             fast: std::array::from_fn(|_| fast.clone()),
             errors: Errors::new(policy.false_rollback(), policy.trial_s()),
+            limits: Limit::all(&policy, blocks),
             evidence_since: None,
             regressed: None,
         }
@@ -121,6 +125,7 @@ impl Trial {
             self.block = block;
             self.effect.close_block();
             self.lanes.iter_mut().for_each(QuantileLane::close_block);
+            self.limits.iter_mut().for_each(Limit::close_block);
         }
         let [p50, p95, ..] = self.thresholds.chosen();
         if let (Some(p50), Some(p95)) = (p50, p95) {
@@ -132,6 +137,7 @@ impl Trial {
         if !(baseline.n() > 0.0 && candidate.n() > 0.0) {
             return;
         }
+        self.limits.iter_mut().for_each(|limit| limit.observe(baseline, &candidate));
         let thresholds = self.thresholds.chosen();
         if thresholds.iter().all(Option::is_none) {
             return;

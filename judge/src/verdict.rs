@@ -7,10 +7,10 @@ use crate::metric::Metric;
 pub enum State {
     /// Not enough evidence for anything yet; [`Verdict::missing`] says what is missing.
     Gathering,
-    /// Proven not slower by the policy's regression at p50, p95 and p99, and at no quantile proven slower by half
-    /// of it.
+    /// Proven not slower by the policy's regression at p50, p95 and p99, and at no quantile proven slower by its
+    /// pass ([`crate::Policy::pass`]).
     Healthy,
-    /// Proven not slower by the policy's regression, but proven slower by half of it at some quantile; or the
+    /// Proven not slower by the policy's regression, but proven slower by more than its pass at some quantile, or beyond a limit; or the
     /// trial's time is over and neither a regression nor its absence is proven.
     Marginal,
     /// Proven worse. Final: the verdict stays as it was at that moment.
@@ -46,6 +46,8 @@ pub struct Cause {
     pub metric: Metric,
     /// Whether the fast lane decided: the candidate is far worse (errors, or 2.5 times slower).
     pub fast: bool,
+    /// The absolute limit that was broken, where that decided.
+    pub limit: Option<Micros>,
     /// ln of the evidence that decided (pooled over quantiles unless fast), and of what it takes.
     pub log_evidence: f64,
     /// ln of the evidence it takes.
@@ -83,6 +85,30 @@ pub struct Finding {
     pub beyond_expected: f64,
 }
 
+/// What is known of an absolute limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LimitFinding {
+    /// Which quantile must be below it.
+    pub metric: Metric,
+    /// The limit.
+    pub limit: Micros,
+    /// The share of requests that may take longer: 0.01 for p99.
+    pub allowed: f64,
+    /// The share that did in the last 60 s, of the baseline's requests.
+    pub baseline_beyond: f64,
+    /// The same of the candidate's.
+    pub candidate_beyond: f64,
+    /// ln of the evidence that the candidate breaks it and is worse than the baseline.
+    pub log_evidence: f64,
+}
+
+impl LimitFinding {
+    /// Whether both arms are beyond it: a common cause.
+    pub fn is_common(&self) -> bool {
+        self.baseline_beyond > self.allowed && self.candidate_beyond > self.allowed
+    }
+}
+
 /// What the judge says, and the evidence for it. Its `Display` is one plain sentence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -98,6 +124,8 @@ pub struct Verdict {
     pub candidate_requests: u64,
     /// One a metric, as far as there is data: p50, p95, p99, p99.9, errors.
     pub findings: Vec<Finding>,
+    /// One for each limit of the policy.
+    pub limits: Vec<LimitFinding>,
     /// What decided; with [`State::Regressed`] only.
     pub cause: Option<Cause>,
     /// What is missing; with [`State::Gathering`] only.

@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
-use serin_judge::{Policy, PolicyError};
+use serin_judge::{Metric, Policy, PolicyError};
+use serin_sketch::Micros;
 
 use super::{
     Config, Rollback, Service, Target, Template, Timing,
     problem::{Fault, Problem},
-    scalar::{self, LABEL, PATH, VANTAGE},
+    scalar::{self, FRACTION, LABEL, PATH, VANTAGE},
     section::Section,
     yaml::{Node, Value},
 };
@@ -140,13 +141,50 @@ fn policy(judge: &mut Section<'_>) -> Option<Policy> {
         let value = scalar::whole_seconds(node)?;
         in_range(node, value, Policy::new(d.regression(), d.false_rollback(), d.false_pass(), value))
     });
-    Policy::new(
+    // A Kayenta canary configuration's thresholds are fractions.
+    let thresholds = judge.section("thresholds", |thresholds| {
+        let marginal = thresholds.required("marginal", FRACTION, |node| {
+            let value = scalar::fraction(node)?;
+            in_range(node, value, Policy::new(value, d.false_rollback(), d.false_pass(), d.trial_s()))
+        })?;
+        let base = Policy::new(marginal, d.false_rollback(), d.false_pass(), d.trial_s()).ok()?;
+        let pass = thresholds.required("pass", FRACTION, |node| {
+            let value = scalar::fraction(node)?;
+            in_range(node, value, base.with_pass(value))
+        })?;
+        Some((marginal, pass))
+    });
+    let regression = match (thresholds, regression) {
+        (Some(_), Some(_)) => {
+            judge.note("thresholds", taken("thresholds".to_owned(), "`regression`", "give one of the two"));
+            return None;
+        }
+        (Some((marginal, _)), None) => Some(marginal),
+        (None, regression) => regression,
+    };
+    let limits = judge.section("limits", |limits| Some(limits_of(limits))).unwrap_or_default();
+    let policy = Policy::new(
         regression.unwrap_or(d.regression()),
         false_rollback.unwrap_or(d.false_rollback()),
         false_pass.unwrap_or(d.false_pass()),
         trial_s.unwrap_or(d.trial_s()),
     )
-    .ok()
+    .ok()?;
+    let policy = thresholds.map_or(Some(policy), |(_, pass)| policy.with_pass(pass).ok())?;
+    limits.into_iter().try_fold(policy, |policy, (metric, limit)| policy.with_limit(metric, limit).ok())
+}
+
+/// Absolute limits of latency quantiles.
+fn limits_of(limits: &mut Section<'_>) -> Vec<(Metric, Micros)> {
+    let keys = [("p50", Metric::P50), ("p95", Metric::P95), ("p99", Metric::P99), ("p99.9", Metric::P999)];
+    let limit = |(key, metric)| {
+        let limit = limits.optional(key, |node| {
+            let limit = Micros(u64::try_from(scalar::duration(node)?.as_micros()).unwrap_or(u64::MAX));
+            in_range(node, limit, Policy::default().with_limit(metric, limit))
+        });
+        limit.map(|limit| (metric, limit))
+    };
+    keys.into_iter().filter_map(limit).collect()
 }
 
 fn in_range<T>(node: &Node, value: T, tried: Result<Policy, PolicyError>) -> Result<T, Fault> {

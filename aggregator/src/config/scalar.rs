@@ -13,6 +13,7 @@ use super::{
 /// What a series' strings may be (`serin.v1.Series`): others never match a report.
 pub(super) const LABEL: &str = "text of 1 to 256 bytes (in quotes if it looks like a number)";
 pub(super) const VANTAGE: &str = "`inbound`, `outbound` or `gateway`";
+pub(super) const FRACTION: &str = "a fraction, such as 0.1";
 pub(super) const PATH: &str = "a path";
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:9400 or \"[::1]:9400\"";
 const DURATION: &str = "a duration with its unit, such as 30s, 5m or 1h30m";
@@ -86,6 +87,14 @@ pub(super) fn whole_seconds(node: &Node) -> Result<u32, Fault> {
         return Err(Fault::not(&node.value, "a duration in whole seconds"));
     }
     Ok(u32::try_from(duration.as_secs()).unwrap_or(u32::MAX))
+}
+
+/// A fraction as Kayenta writes it: 0.1 is 10%.
+pub(super) fn fraction(node: &Node) -> Result<f64, Fault> {
+    match node.value {
+        Value::Number(value) if value.is_finite() => Ok(value),
+        _ => Err(Fault::not(&node.value, FRACTION)),
+    }
 }
 
 /// A percentage as a fraction: `10%` is 0.1.

@@ -1,4 +1,6 @@
 use proptest::prelude::*;
+use serin_judge::Metric;
+use serin_sketch::Micros;
 
 use super::*;
 
@@ -135,6 +137,35 @@ fn limits_are_where_they_are_said_to_be() {
         assert_eq!(Config::parse(&file(taken)).err(), None, "{path}: {taken}");
         let problems = Config::parse(&file(refused)).unwrap_err();
         assert_eq!(problems.iter().map(Problem::path).collect::<Vec<_>>(), [path], "{refused}");
+    }
+}
+
+#[test]
+fn limits_and_kayentas_thresholds_are_policies() {
+    let judge = |judge: &str| Config::parse(&SMALLEST.replace("v2}", &format!("v2, judge: {judge}}}")));
+    let config = judge("{thresholds: {pass: 0.03, marginal: 0.2}, limits: {p95: 200ms, p99: 500ms}}").unwrap();
+    let want = Policy::new(0.2, 0.001, 0.05, 1_800).and_then(|p| p.with_pass(0.03)).unwrap();
+    let want = want.with_limit(Metric::P95, Micros(200_000)).and_then(|p| p.with_limit(Metric::P99, Micros(500_000)));
+    assert_eq!(config.services[0].policy, want.unwrap());
+    for (wrong, message) in [
+        ("{limits: {p99: 500}}", "services[0].judge.limits.p99: the number 500 is not allowed: write a duration"),
+        (
+            "{limits: {p99: 20m}}",
+            "services[0].judge.limits.p99: `20m` is not allowed: a limit must be from 1 ms to 10 min",
+        ),
+        ("{limits: {p90: 1s}}", "services[0].judge.limits.p90: unknown key `p90`"),
+        (
+            "{thresholds: {pass: 0.3, marginal: 0.2}}",
+            "services[0].judge.thresholds.pass: `0.3` is not allowed: pass must be",
+        ),
+        (
+            "{thresholds: {pass: 5%, marginal: 0.2}}",
+            "services[0].judge.thresholds.pass: `5%` is not allowed: write a fraction",
+        ),
+        ("{regression: 10%, thresholds: {pass: 0.05, marginal: 0.1}}", "services[0].judge.thresholds: "),
+    ] {
+        let problems = judge(wrong).unwrap_err().to_string();
+        assert!(problems.contains(message), "{wrong}: {problems}");
     }
 }
 

@@ -3,9 +3,10 @@ use serin_sketch::Bucket;
 use super::Trial;
 use crate::effect::Ratios;
 use crate::fast_lane;
+use crate::limit::{self, Limit};
 use crate::metric::{Metric, QUANTILES};
 use crate::stat::ln_mean_exp;
-use crate::verdict::{Cause, Finding, Missing, State, Verdict};
+use crate::verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict};
 
 /// Fewer candidate requests beyond a threshold never decide.
 const BEYOND_MIN: f64 = 10.0;
@@ -18,9 +19,11 @@ impl Trial {
     /// Weighs the evidence after a slice and latches a regression.
     pub(super) fn weigh(&mut self, second: u64) {
         self.lanes.iter_mut().for_each(|lane| lane.weigh());
+        self.limits.iter_mut().for_each(Limit::weigh);
         let slow = self.lanes.iter().map(|lane| lane.evidence.ln_e());
         let fast = self.fast.iter().map(|lane| lane.ln_e()).chain([self.errors.ln_e()]);
-        let most = slow.chain(fast).fold(0.0, f64::max);
+        let limits = self.limits.iter().map(Limit::ln_e);
+        let most = slow.chain(fast).chain(limits).fold(0.0, f64::max);
         self.evidence_since = if most > EVIDENCE.ln() { self.evidence_since.or(Some(second)) } else { None };
         if let Some(cause) = self.cause() {
             let verdict = Verdict { state: State::Regressed, cause: Some(cause), missing: None, ..self.assess() };
@@ -35,7 +38,10 @@ impl Trial {
         let fast = self.fast.iter().zip(QUANTILES).map(|(lane, (metric, _))| (metric, lane.ln_e()));
         let mut fast = fast.chain([(Metric::Errors, self.errors.ln_e())]).filter(|(_, e)| *e >= log_threshold);
         if let Some((metric, log_evidence)) = fast.next_back() {
-            return Some(Cause { metric, fast: true, log_evidence, log_threshold });
+            return Some(Cause { metric, fast: true, limit: None, log_evidence, log_threshold });
+        }
+        if let Some(cause) = self.broken_limit(alpha) {
+            return Some(cause);
         }
         // Pooled over quantiles: the mean of e-processes is one.
         let log_evidence = ln_mean_exp(&self.lanes.each_ref().map(|lane| lane.evidence.ln_e()));
@@ -50,7 +56,30 @@ impl Trial {
             lane.evidence.ln_e() >= log_threshold && seen >= worst && lane.evidence.beyond_b >= BEYOND_MIN
         });
         let most = proven.max_by(|((x, _), _), ((y, _), _)| x.evidence.ln_e().total_cmp(&y.evidence.ln_e()));
-        most.map(|((_, (metric, _)), _)| Cause { metric, fast: false, log_evidence, log_threshold })
+        most.map(|((_, (metric, _)), _)| Cause { metric, fast: false, limit: None, log_evidence, log_threshold })
+    }
+
+    fn broken_limit(&self, alpha: f64) -> Option<Cause> {
+        let log_threshold = limit::threshold(alpha, self.limits.len());
+        let proven = self.limits.iter().filter(|l| l.ln_e() >= log_threshold && l.beyond_b() >= BEYOND_MIN);
+        let most = proven.max_by(|x, y| x.ln_e().total_cmp(&y.ln_e()))?;
+        let (metric, limit) = (most.metric, Some(most.latency));
+        Some(Cause { metric, fast: false, limit, log_evidence: most.ln_e(), log_threshold })
+    }
+
+    fn limit_findings(&self) -> Vec<LimitFinding> {
+        let finding = |limit: &Limit| {
+            let beyond = limit.beyond();
+            LimitFinding {
+                metric: limit.metric,
+                limit: limit.latency,
+                allowed: limit.allowed,
+                baseline_beyond: beyond.baseline,
+                candidate_beyond: beyond.candidate,
+                log_evidence: limit.ln_e(),
+            }
+        };
+        self.limits.iter().map(finding).collect()
     }
 
     /// The verdict of a regression, once there is one: cheaper than [`Trial::verdict`], which estimates everything.
@@ -74,9 +103,11 @@ impl Trial {
         let passing = self.lanes.iter().take(PASSES);
         let ln_pass = (1.0 / self.policy.false_pass()).ln();
         let healthy = passing.clone().all(|l| l.threshold.is_some() && l.non_inferiority.ln_e(l.factor) >= ln_pass);
-        let half = 1.0 + self.policy.regression() / 2.0;
-        let slower = findings.iter().any(|f| f.lower.is_some_and(|lower| lower >= half * (1.0 - 1e-9)));
-        let state = match (healthy, slower) {
+        let pass = 1.0 + self.policy.pass();
+        let slower = findings.iter().any(|f| f.lower.is_some_and(|lower| lower >= pass * (1.0 - 1e-9)));
+        let limits = self.limit_findings();
+        let breaks = limits.iter().any(|limit| limit.candidate_beyond > limit.allowed);
+        let state = match (healthy, slower || breaks) {
             (true, false) => State::Healthy,
             (true, true) => State::Marginal,
             (false, _) if over && self.judged_s > 0 => State::Marginal,
@@ -90,6 +121,7 @@ impl Trial {
             baseline_requests: self.baseline_requests,
             candidate_requests: self.candidate_requests,
             findings,
+            limits,
             cause: None,
             missing: (state == State::Gathering).then(|| self.missing(ln_pass)),
             ruled_out: upper.map(|ratio| ratio - 1.0),

@@ -1,0 +1,122 @@
+//! Absolute limits: "p99 below 500 ms" means that at most 1% of the requests of any second are expected to take longer.
+//!
+//! Two null hypotheses must fall, as with errors: that the candidate keeps the limit, P_t(B >= limit) <= 1 - q, and that it is no worse
+//! than the baseline there, P_t(B >= limit) <= P_t(A >= limit). The smaller of two e-processes is at most either, so it is one
+//! for both. What breaks a limit in both arms is a common cause, and no release's fault.
+
+use std::collections::VecDeque;
+
+use serin_sketch::{Bucket, Micros};
+
+use crate::dispersion::Dispersion;
+use crate::evidence::Evidence;
+use crate::metric::Metric;
+use crate::policy::Policy;
+use crate::slice::ArmSecond;
+use crate::split::Split;
+
+/// How much of alpha all limits together have beside the rest.
+pub(crate) const SHARE: f64 = 0.1;
+/// Seconds that the shares which are shown span.
+const RECENT_S: usize = 60;
+
+/// One limit, and what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Limit {
+    pub(crate) metric: Metric,
+    pub(crate) latency: Micros,
+    /// The share of requests that may take longer.
+    pub(crate) allowed: f64,
+    edge: Bucket,
+    /// That the candidate keeps it, and that it is no worse than the baseline.
+    keeps: Evidence,
+    no_worse: Evidence,
+    dispersion: Dispersion,
+    recent: VecDeque<[f64; 4]>,
+}
+
+/// Shares of the requests of the last 60 s that took longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Beyond {
+    pub(crate) baseline: f64,
+    pub(crate) candidate: f64,
+}
+
+impl Limit {
+    /// The limits of a policy.
+    pub(crate) fn all(policy: &Policy, blocks: u32) -> Vec<Self> {
+        let limits = policy.limits();
+        limits
+            .map(|(metric, q, latency)| Limit {
+                metric,
+                latency,
+                allowed: 1.0 - q,
+                edge: Bucket::at_or_above(latency),
+                keeps: Evidence::new(policy.false_rollback(), blocks).alone(),
+                no_worse: Evidence::new(policy.false_rollback(), blocks),
+                dispersion: Dispersion::new(policy.false_rollback()),
+                recent: VecDeque::new(),
+            })
+            .collect()
+    }
+
+    /// One slice with requests of both arms.
+    pub(crate) fn observe(&mut self, baseline: &ArmSecond, candidate: &ArmSecond) {
+        let (n_a, n_b) = (baseline.n(), candidate.n());
+        let (a, b) = (baseline.tail.at_or_above(self.edge), candidate.tail.at_or_above(self.edge));
+        for pod in &baseline.pods {
+            self.dispersion.baseline.add(pod.id, pod.tail.at_or_above(self.edge), pod.tail.total());
+        }
+        for pod in &candidate.pods {
+            self.dispersion.candidate.add(pod.id, pod.tail.at_or_above(self.edge), pod.tail.total());
+        }
+        let pods = || candidate.pods.iter().map(|p| (p.id, p.tail.at_or_above(self.edge), p.tail.total()));
+        self.no_worse.observe(Split { n_a, n_b, beyond: a + b }, pods());
+        // Of n_b independent requests of which each is beyond with a probability of at most `allowed`.
+        let allowed = self.allowed;
+        self.keeps.observe_against(|tilt| n_b * (allowed * tilt.exp_m1()).ln_1p(), n_b * allowed, pods());
+        self.recent.push_back([a, n_a, b, n_b]);
+        if self.recent.len() > RECENT_S {
+            self.recent.pop_front();
+        }
+    }
+
+    pub(crate) fn close_block(&mut self) {
+        self.keeps.close_block();
+        self.no_worse.close_block();
+        self.dispersion.close_block();
+    }
+
+    pub(crate) fn weigh(&mut self) {
+        let factor = self.dispersion.factor();
+        self.keeps.weigh(factor);
+        self.no_worse.weigh(factor);
+    }
+
+    /// ln of the evidence that the candidate breaks it and is worse than the baseline.
+    pub(crate) fn ln_e(&self) -> f64 {
+        self.keeps.ln_e().min(self.no_worse.ln_e())
+    }
+
+    /// Candidate requests that took longer.
+    pub(crate) fn beyond_b(&self) -> f64 {
+        self.keeps.beyond_b
+    }
+
+    /// Shares of the last minute.
+    pub(crate) fn beyond(&self) -> Beyond {
+        let [a, n_a, b, n_b] = self.recent.iter().fold([0.0; 4], |mut sum, second| {
+            for (sum, n) in sum.iter_mut().zip(second) {
+                *sum += n;
+            }
+            sum
+        });
+        let share = |x: f64, n: f64| if n > 0.0 { x / n } else { 0.0 };
+        Beyond { baseline: share(a, n_a), candidate: share(b, n_b) }
+    }
+}
+
+/// ln of the evidence at which one of so many limits decides.
+pub(crate) fn threshold(alpha: f64, limits: usize) -> f64 {
+    (limits.max(1) as f64 / (SHARE * alpha)).ln()
+}
