@@ -156,7 +156,7 @@ fn limits_and_kayentas_thresholds_are_policies() {
         ("{limits: {p90: 1s}}", "services[0].judge.limits.p90: unknown key `p90`"),
         (
             "{thresholds: {pass: 0.3, marginal: 0.2}}",
-            "services[0].judge.thresholds.pass: `0.3` is not allowed: pass must be",
+            "services[0].judge.thresholds.pass: the number 0.3 is not allowed: pass must be",
         ),
         (
             "{thresholds: {pass: 5%, marginal: 0.2}}",
