@@ -54,6 +54,11 @@ sim: ## What the judge finds, how soon, and how often it is wrong, beside the ru
 	cargo build --locked --release -p serin-sim
 	target/release/sim
 
+.PHONY: bench-judge
+bench-judge: ## What judging a service of 50 routes takes of a core
+	cargo build --locked --release -p serin-sim
+	target/release/bench-judge
+
 .PHONY: filter
 filter: ## Build the Wasm filter
 	@rustup target list --installed | grep -qx $(WASM_TARGET) || rustup target add $(WASM_TARGET)

@@ -10,34 +10,60 @@ use serin_sketch::{BUCKETS, Bucket, Counts};
 /// Marks are this far apart, and the recent window spans this many of them: 50 to 60 s.
 const MARKS: usize = 6;
 
+/// Buckets that have a sum of their own, so that a quantile is found in some hundred steps.
+const GROUP: usize = 32;
+
+/// Weighted counts by bucket.
 #[derive(Clone, Debug)]
-struct Mass(Vec<f64>);
+struct Mass {
+    fine: Vec<f64>,
+    groups: Vec<f64>,
+}
 
 impl Mass {
+    fn new() -> Self {
+        Mass { fine: vec![0.0; BUCKETS], groups: vec![0.0; BUCKETS.div_ceil(GROUP)] }
+    }
+
     fn add(&mut self, counts: &Counts, weight: f64) {
         for (bucket, n) in counts.iter() {
-            if let Some(sum) = self.0.get_mut(bucket.index()) {
-                *sum += n as f64 * weight;
+            let (at, n) = (bucket.index(), n as f64 * weight);
+            if let (Some(fine), Some(group)) = (self.fine.get_mut(at), self.groups.get_mut(at / GROUP)) {
+                *fine += n;
+                *group += n;
             }
         }
     }
 
-    fn since(&self, mark: &Mass) -> Mass {
-        Mass(self.0.iter().zip(&mark.0).map(|(now, then)| (now - then).max(0.0)).collect())
-    }
-
-    /// The middle, in microseconds, of the bucket of the q-quantile.
-    fn quantile(&self, q: f64) -> Option<f64> {
-        let total: f64 = self.0.iter().sum();
+    /// The middle, in microseconds, of the bucket of the q-quantile of what was added since `mark` was taken.
+    fn quantile(&self, mark: Option<&Mass>, q: f64) -> Option<f64> {
+        let of = |now: &[f64], then: Option<&Vec<f64>>, at: usize| {
+            let then = then.and_then(|then| then.get(at)).copied().unwrap_or(0.0);
+            (now.get(at).copied().unwrap_or(0.0) - then).max(0.0)
+        };
+        let group = |at| of(&self.groups, mark.map(|m| &m.groups), at);
+        let fine = |at| of(&self.fine, mark.map(|m| &m.fine), at);
+        let total: f64 = (0..self.groups.len()).map(group).sum();
         if total <= 0.0 {
             return None;
         }
+        let wanted = q * total * (1.0 - 1e-12);
         let mut below = 0.0;
-        let at = self.0.iter().position(|n| {
-            below += n;
-            *n > 0.0 && below >= q * total * (1.0 - 1e-12)
+        let within = (0..self.groups.len()).find(|at| {
+            let n = group(*at);
+            let is_in = n > 0.0 && below + n >= wanted;
+            below += if is_in { 0.0 } else { n };
+            is_in
         })?;
-        Bucket::from_index(u32::try_from(at).ok()?).map(|b| b.mid().0 as f64)
+        let buckets = within * GROUP..((within + 1) * GROUP).min(BUCKETS);
+        // Sums of the group and of its buckets may differ in the last digit: then it is the last one that has any.
+        let last = buckets.clone().rev().find(|at| fine(*at) > 0.0);
+        let at = buckets.into_iter().find(|at| {
+            let n = fine(*at);
+            below += n;
+            n > 0.0 && below >= wanted
+        });
+        Bucket::from_index(u32::try_from(at.or(last)?).ok()?).map(|b| b.mid().0 as f64)
     }
 }
 
@@ -58,7 +84,7 @@ pub(crate) struct Ratios {
 
 impl Effect {
     pub(crate) fn new() -> Self {
-        Effect { a: Mass(vec![0.0; BUCKETS]), b: Mass(vec![0.0; BUCKETS]), marks: VecDeque::new() }
+        Effect { a: Mass::new(), b: Mass::new(), marks: VecDeque::new() }
     }
 
     pub(crate) fn observe(&mut self, baseline: &Counts, candidate: &Counts) {
@@ -78,17 +104,15 @@ impl Effect {
     }
 
     pub(crate) fn ratios<const N: usize>(&self, quantiles: [f64; N]) -> [Ratios; N] {
-        let recent = match self.marks.front() {
-            Some((a, b)) if self.marks.len() == MARKS => Some((self.a.since(a), self.b.since(b))),
-            _ => None,
-        };
-        let ratio = |a: &Mass, b: &Mass, q| match (a.quantile(q), b.quantile(q)) {
-            (Some(a), Some(b)) if a > 0.0 => Some(b / a),
-            _ => None,
+        let mark = self.marks.front().filter(|_| self.marks.len() == MARKS);
+        let ratio = |mark: Option<&(Mass, Mass)>, q| {
+            let a = self.a.quantile(mark.map(|(a, _)| a), q)?;
+            let b = self.b.quantile(mark.map(|(_, b)| b), q)?;
+            (a > 0.0).then(|| b / a)
         };
         quantiles.map(|q| {
-            let whole = ratio(&self.a, &self.b, q);
-            Ratios { whole, recent: recent.as_ref().map_or(whole, |(a, b)| ratio(a, b, q)) }
+            let whole = ratio(None, q);
+            Ratios { whole, recent: if mark.is_some() { ratio(mark, q) } else { whole } }
         })
     }
 }

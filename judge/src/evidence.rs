@@ -29,20 +29,31 @@ struct Cell {
     ln_c: [f64; TILTS.len()],
     n: f64,
     pods: Vec<PodCell>,
+    /// Where the next pod is if pods come in the same order every time.
+    next: usize,
 }
 
 impl Cell {
     fn add(&mut self, pod: PodId, beyond: f64, n: f64) {
         self.n += n;
-        let known = self.pods.iter().any(|p| p.pod == pod);
-        let pod = counted_as(pod, known, self.pods.len().min(PODS_MAX));
-        match self.pods.iter_mut().find(|p| p.pod == pod) {
+        let at = self.find(pod).or_else(|| self.find(counted_as(pod, false, self.pods.len().min(PODS_MAX))));
+        self.next = at.unwrap_or(self.pods.len()) + 1;
+        match at.and_then(|at| self.pods.get_mut(at)) {
             Some(cell) => {
                 cell.beyond += beyond;
                 cell.n += n;
             }
-            None => self.pods.push(PodCell { pod, beyond, n }),
+            None => {
+                let pod = counted_as(pod, false, self.pods.len().min(PODS_MAX));
+                self.pods.push(PodCell { pod, beyond, n });
+            }
         }
+    }
+
+    fn find(&self, pod: PodId) -> Option<usize> {
+        let is = |at: &usize| self.pods.get(*at).is_some_and(|cell| cell.pod == pod);
+        let hints = [self.next, 0].into_iter().find(is);
+        hints.or_else(|| self.pods.iter().position(|cell| cell.pod == pod))
     }
 
     fn merge(&mut self, other: &Cell) {
@@ -173,10 +184,10 @@ impl Evidence {
         self.prefix_factor = None;
     }
 
-    /// Weighs all cells with the present dispersion factor. Closed cells are weighed again only when the factor
-    /// moved by more than 1%.
+    /// Weighs all cells with the present dispersion factor. Closed cells are weighed again when a block ends, and before only where
+    /// the factor rose by more than 1%: what it falls by can wait.
     pub(crate) fn weigh(&mut self, factor: f64) {
-        if self.prefix_factor.is_none_or(|used| (factor / used - 1.0).abs() > 0.01) {
+        if self.prefix_factor.is_none_or(|used| factor > used * 1.01) {
             self.prefix = [0.5; TILTS.len()];
             self.prefix_factor = Some(factor);
             for (at, cell) in self.closed.iter().enumerate() {

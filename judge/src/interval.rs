@@ -1,7 +1,7 @@
 //! An interval for the ratio of a quantile that holds at every moment at once: all ratios that tempered e-processes
 //! do not refute, on a geometric grid.
 
-use serin_sketch::Bucket;
+use serin_sketch::{Bucket, Counts};
 
 use crate::slice::Tail;
 use crate::split::Split;
@@ -24,9 +24,28 @@ struct Ratio {
     at_least: [f64; TILTS.len()],
 }
 
-/// The tests of one quantile.
+/// Slices with the same threshold, counted together.
+///
+/// Under the null hypothesis every slice's candidate count is at most binomial in what is beyond, with the slice's share. The
+/// sum's generating function is at most that of a binomial with the largest of the shares (the smallest one for negative tilts), and
+/// by concavity of the logarithm the same holds of the candidate's requests with the mean rate. So one test of ten seconds is as valid
+/// as ten tests, and costs a tenth.
 #[derive(Clone, Debug)]
-pub(crate) struct Interval(Vec<Ratio>);
+struct Open {
+    threshold: Bucket,
+    a: f64,
+    n_b: f64,
+    /// The smallest and the largest share of the candidate.
+    shares: (f64, f64),
+    candidate: Counts,
+}
+
+/// The tests of one quantile, as of the last block's end.
+#[derive(Clone, Debug)]
+pub(crate) struct Interval {
+    ratios: Vec<Ratio>,
+    open: Option<Open>,
+}
 
 impl Interval {
     /// `extra`: one more ratio to test than the grid's.
@@ -35,22 +54,43 @@ impl Interval {
         ratios.push(extra);
         ratios.sort_by(f64::total_cmp);
         let none = [0.0; TILTS.len()];
-        Interval(ratios.into_iter().map(|ratio| Ratio { ratio, at_most: none, at_least: none }).collect())
+        let ratios = ratios.into_iter().map(|ratio| Ratio { ratio, at_most: none, at_least: none }).collect();
+        Interval { ratios, open: None }
     }
 
-    /// One slice: the baseline's count beyond its threshold, and the candidate's whole tail.
-    pub(crate) fn observe(&mut self, threshold: Bucket, a: f64, n_a: f64, candidate: &Tail) {
-        let n_b = candidate.total();
-        for test in &mut self.0 {
-            let b = candidate.at_or_above(at_least(threshold, test.ratio));
-            let split = Split { n_a, n_b, beyond: a + b };
+    /// One slice: the baseline's count beyond its threshold, and all of the candidate's.
+    pub(crate) fn observe(&mut self, threshold: Bucket, a: f64, n_a: f64, candidate: &Counts) {
+        if self.open.as_ref().is_some_and(|open| open.threshold != threshold) {
+            self.close_block();
+        }
+        let n_b = candidate.total() as f64;
+        let share = n_b / (n_a + n_b);
+        let open = self.open.get_or_insert_with(|| Open {
+            threshold,
+            a: 0.0,
+            n_b: 0.0,
+            shares: (share, share),
+            candidate: Counts::new(),
+        });
+        open.a += a;
+        open.n_b += n_b;
+        open.shares = (open.shares.0.min(share), open.shares.1.max(share));
+        open.candidate.merge(candidate);
+    }
+
+    /// Ends a block.
+    pub(crate) fn close_block(&mut self) {
+        let Some(Open { threshold, a, n_b, shares: (least, most), candidate }) = self.open.take() else { return };
+        let tail = Tail::new(&candidate);
+        let split = |share: f64, b: f64| Split { n_a: n_b * (1.0 - share) / share, n_b, beyond: a + b };
+        for test in &mut self.ratios {
+            let b = tail.at_or_above(at_least(threshold, test.ratio));
             for (l, tilt) in test.at_most.iter_mut().zip(TILTS) {
-                *l += b * tilt - split.ln_bound(tilt);
+                *l += b * tilt - split(most, b).ln_bound(tilt);
             }
-            let b = candidate.at_or_above(at_most(threshold, test.ratio));
-            let split = Split { n_a, n_b, beyond: a + b };
+            let b = tail.at_or_above(at_most(threshold, test.ratio));
             for (l, tilt) in test.at_least.iter_mut().zip(TILTS) {
-                *l += -b * tilt - split.ln_bound(-tilt);
+                *l += -b * tilt - split(least, b).ln_bound(-tilt);
             }
         }
     }
@@ -58,8 +98,8 @@ impl Interval {
     /// The largest refuted "at most" and the smallest refuted "at least"; `None` where nothing is refuted.
     pub(crate) fn bounds(&self, factor: f64) -> (Option<f64>, Option<f64>) {
         let refuted = |l: &[f64; TILTS.len()]| ln_mean_exp(&l.map(|l| l / factor)) >= LN_REFUTED;
-        let lower = self.0.iter().rev().find(|t| refuted(&t.at_most)).map(|t| t.ratio);
-        let upper = self.0.iter().find(|t| refuted(&t.at_least)).map(|t| t.ratio);
+        let lower = self.ratios.iter().rev().find(|t| refuted(&t.at_most)).map(|t| t.ratio);
+        let upper = self.ratios.iter().find(|t| refuted(&t.at_least)).map(|t| t.ratio);
         (lower, upper)
     }
 }
@@ -68,7 +108,7 @@ impl Interval {
 mod tests {
     use super::*;
     use crate::slice::{Arm, ArmSecond, PodId, PodSlice, Slice};
-    use serin_sketch::{Counts, Micros};
+    use serin_sketch::Micros;
 
     /// A Pareto tail of exponent 3 above 40 ms, as exact counts of 1,000 requests.
     fn second(scale: f64) -> Slice {
@@ -88,8 +128,11 @@ mod tests {
             let candidate = ArmSecond::of(&second(truth), Arm::Candidate, |_| true);
             let baseline = ArmSecond::of(&second(1.0), Arm::Candidate, |_| true);
             let x = baseline.counts.quantile(0.95).unwrap();
-            for _ in 0..300 {
-                interval.observe(x, baseline.tail.at_or_above(x), 1_000.0, &candidate.tail);
+            for second in 0..300 {
+                interval.observe(x, baseline.tail.at_or_above(x), 1_000.0, &candidate.counts);
+                if second % 10 == 9 {
+                    interval.close_block();
+                }
             }
             let (lower, upper) = interval.bounds(1.0);
             let (lower, upper) = (lower.unwrap(), upper.unwrap());

@@ -23,6 +23,7 @@ pub(crate) struct QuantileLane {
     pub(crate) non_inferiority: NonInferiority,
     dispersion: Dispersion,
     interval: Interval,
+    bounds: (Option<f64>, Option<f64>),
     margin: f64,
     worst_pass: f64,
     pub(crate) factor: f64,
@@ -38,6 +39,7 @@ impl QuantileLane {
             non_inferiority: NonInferiority::default(),
             dispersion: Dispersion::new(policy.false_rollback()),
             interval: Interval::new(1.0 + policy.pass()),
+            bounds: (None, None),
             worst_pass: 1.0 + policy.regression(),
             factor: 1.0,
             threshold: None,
@@ -62,13 +64,15 @@ impl QuantileLane {
         let edge = at_most(threshold, self.worst_pass);
         let b = candidate.tail.at_or_above(edge);
         self.non_inferiority.observe(split(b), b, baseline.tail.at_or_above(edge));
-        self.interval.observe(threshold, a, n_a, &candidate.tail);
+        self.interval.observe(threshold, a, n_a, &candidate.counts);
     }
 
     /// Ends a 10 s block.
     pub(crate) fn close_block(&mut self) {
         self.evidence.close_block();
         self.dispersion.close_block();
+        self.interval.close_block();
+        self.bounds = self.interval.bounds(self.factor);
     }
 
     /// Weighs all evidence with what the pods' scatter is now known to be.
@@ -77,8 +81,8 @@ impl QuantileLane {
         self.evidence.weigh(self.factor);
     }
 
-    /// See [`Interval::bounds`].
+    /// See [`Interval::bounds`], as of the last block's end.
     pub(crate) fn bounds(&self) -> (Option<f64>, Option<f64>) {
-        self.interval.bounds(self.factor)
+        self.bounds
     }
 }

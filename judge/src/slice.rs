@@ -51,7 +51,7 @@ const OTHERS: PodId = PodId(u32::MAX);
 pub(crate) struct Tail(Vec<(Bucket, f64)>);
 
 impl Tail {
-    fn new(counts: &Counts) -> Self {
+    pub(crate) fn new(counts: &Counts) -> Self {
         let mut tail: Vec<(Bucket, f64)> = counts.iter().map(|(b, n)| (b, n as f64)).collect();
         let mut sum = 0.0;
         for (_, n) in tail.iter_mut().rev() {
@@ -95,11 +95,12 @@ impl ArmSecond {
     pub(crate) fn of(slice: &Slice, arm: Arm, keep: impl Fn(PodId) -> bool) -> Self {
         let mut slices: Vec<&PodSlice> = slice.pods.iter().filter(|p| p.arm == arm && keep(p.pod)).collect();
         slices.sort_by_key(|p| p.pod);
-        let mut counts = Counts::new();
+        let mut all: Vec<(Bucket, u64)> = slices.iter().flat_map(|slice| slice.latency.iter()).collect();
+        all.sort_unstable_by_key(|(bucket, _)| *bucket);
+        let counts: Counts = all.into_iter().collect();
         let mut pods: Vec<Pod> = Vec::with_capacity(slices.len().min(PODS_MAX));
         for same in slices.chunk_by(|a, b| a.pod == b.pod) {
             for slice in same {
-                counts.merge(&slice.latency);
                 let requests = slice.requests as f64;
                 pods.push(Pod {
                     id: slice.pod,

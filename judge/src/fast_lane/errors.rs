@@ -55,7 +55,8 @@ impl Bound {
 /// e-variable (Turner, Ly & Grunwald, arXiv 2106.02693). Bisection on the derivative.
 fn nearest_null(n_a: f64, n_b: f64, theta_a: f64, theta_b: f64, bound: Bound) -> f64 {
     let (mut lo, mut hi) = (theta_a, bound.inverse(theta_b));
-    for _ in 0..60 {
+    // 30 halvings leave an error of 1e-9 at most.
+    for _ in 0..30 {
         let u = 0.5 * (lo + hi);
         let g = bound.of(u);
         let slope = n_a * (u - theta_a) / (u * (1.0 - u)) + n_b * bound.slope() * (g - theta_b) / (g * (1.0 - g));
