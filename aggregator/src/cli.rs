@@ -4,6 +4,7 @@ mod clear;
 mod client;
 mod compare;
 mod decisions;
+mod plan;
 mod proxies;
 mod serve;
 mod text;
@@ -58,6 +59,8 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Say how soon a regression would be found, and health be proven, before a rollout begins
+    Plan(plan::Options),
     /// Lift the condemnation of a release, so that it may take traffic and be judged anew
     Clear {
         /// As it is called in the configuration
@@ -92,6 +95,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Compare { service, window, server } => client::block_on(compare::run(service, window, server.server)),
         Command::Decisions { service, server } => client::block_on(decisions::run(service, server.server)),
         Command::Proxies { server } => client::block_on(proxies::run(server.server)),
+        Command::Plan(options) => plan::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Clear { service, release, server } => client::block_on(clear::run(service, release, server.server)),
     }
 }

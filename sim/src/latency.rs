@@ -6,10 +6,11 @@ use rand::{RngExt, rngs::StdRng};
 /// Quantiles in the table of the body.
 const STRATA: usize = 4_096;
 /// Where the body ends and the tail begins.
-const TAIL_FROM: f64 = 0.95;
+pub const TAIL_FROM: f64 = 0.95;
 const MEDIAN_US: f64 = 40_000.0;
 const SIGMA: f64 = 0.5;
-const PARETO: f64 = 3.0;
+/// The tail's exponent.
+pub const PARETO: f64 = 3.0;
 
 /// What is done to the latencies of a release.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +44,23 @@ impl Default for Latency {
 }
 
 impl Latency {
+    /// The latency, in microseconds, that this share of requests does not exceed.
+    pub fn quantile(&self, q: f64) -> f64 {
+        if q < TAIL_FROM {
+            MEDIAN_US * (SIGMA * normal_quantile(q)).exp()
+        } else {
+            self.p95 * ((1.0 - q) / (1.0 - TAIL_FROM)).powf(-1.0 / PARETO)
+        }
+    }
+
+    /// The share of requests that take longer than this.
+    pub fn beyond(&self, us: f64) -> f64 {
+        if us >= self.p95 {
+            return (1.0 - TAIL_FROM) * (us / self.p95).powf(-PARETO);
+        }
+        1.0 - self.body.partition_point(|known| *known <= us) as f64 / STRATA as f64 * TAIL_FROM
+    }
+
     /// One latency in microseconds.
     pub fn draw(&self, rng: &mut StdRng, shape: &Shape) -> f64 {
         let u: f64 = rng.random();
@@ -110,6 +128,14 @@ mod tests {
     fn the_distribution_is_the_designs() {
         for (got, want) in quantiles(&Shape::PLAIN).into_iter().zip([40.0, 91.0, 156.0, 335.0]) {
             assert!((got / want - 1.0).abs() < 0.04, "{got} ms, wanted {want}");
+        }
+    }
+
+    #[test]
+    fn quantiles_and_shares_are_each_others() {
+        let latency = Latency::default();
+        for q in [0.1, 0.5, 0.9, 0.96, 0.99, 0.999] {
+            assert!((latency.beyond(latency.quantile(q)) - (1.0 - q)).abs() < 3e-4, "{q}");
         }
     }
 

@@ -29,10 +29,10 @@ impl Name {
         }
     }
 
-    /// A rollout begins.
-    pub fn begin(self) -> Rule {
+    /// A rollout begins; the policy is for the judge.
+    pub fn begin(self, policy: Policy) -> Rule {
         match self {
-            Name::Serin => Rule::Serin(Box::new(Trial::new(Policy::default(), EPOCH))),
+            Name::Serin => Rule::Serin(Box::new(Trial::new(policy, EPOCH))),
             Name::Fixed => Rule::Fixed(Box::new(FixedThreshold::new(0.99, 0.1, 300, 1))),
             Name::Kayenta => Rule::Kayenta(Box::new(Kayenta::new(None))),
         }

@@ -1,12 +1,15 @@
 //! Many rollouts of one scenario.
 
 use std::{
+    ops::Range,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
 };
+
+use serin_judge::Policy;
 
 use crate::{
     generator::Generator,
@@ -32,10 +35,10 @@ pub struct Outcome {
 }
 
 /// One rollout of so many seconds under all of these rules.
-pub fn rollout(world: &World, seed: u64, seconds: u64, rules: &[Name], reach: Reach) -> Vec<Outcome> {
+fn rollout(world: &World, seed: u64, seconds: u64, rules: &[Name], policy: Policy, reach: Reach) -> Vec<Outcome> {
     let watch_health = matches!(reach, Reach::HealthyWithinS(_));
     let mut generator = Generator::new(world.clone(), seed);
-    let mut running: Vec<(Rule, Outcome)> = rules.iter().map(|name| (name.begin(), Outcome::default())).collect();
+    let mut running: Vec<(Rule, Outcome)> = rules.iter().map(|name| (name.begin(policy), Outcome::default())).collect();
     for second in 0..LEAD_S + seconds {
         let slice = generator.second(second, second as i64 - LEAD_S as i64);
         let arms = if rules == [Name::Serin] { Default::default() } else { arms(&slice) };
@@ -58,13 +61,29 @@ pub fn rollout(world: &World, seed: u64, seconds: u64, rules: &[Name], reach: Re
     running.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// Rollouts with the seeds from `first_seed` on, on all cores, in the order of their seeds. `progress` hears how many are done.
+/// Rollouts with the seeds of a range, under the judge's default policy, on all cores and in the order of their seeds.
+/// `progress` hears how many are done.
 pub fn rollouts(
     world: &World,
-    seeds: std::ops::Range<u64>,
+    seeds: Range<u64>,
     seconds: u64,
     rules: &[Name],
     reach: Reach,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Vec<Vec<Outcome>> {
+    let one = |seed| rollout(world, seed, seconds, rules, Policy::default(), reach);
+    on_all_cores(seeds, &one, progress)
+}
+
+/// The same of the judge alone, under a policy of its own.
+pub fn rollouts_of(world: &World, seeds: Range<u64>, seconds: u64, policy: Policy, reach: Reach) -> Vec<Outcome> {
+    let one = |seed| rollout(world, seed, seconds, &[Name::Serin], policy, reach);
+    on_all_cores(seeds, &one, &|_| {}).into_iter().flatten().collect()
+}
+
+fn on_all_cores(
+    seeds: Range<u64>,
+    one: &(dyn Fn(u64) -> Vec<Outcome> + Sync),
     progress: &(dyn Fn(u64) + Sync),
 ) -> Vec<Vec<Outcome>> {
     let next = AtomicU64::new(seeds.start);
@@ -78,7 +97,7 @@ pub fn rollouts(
                     if seed >= seeds.end {
                         return;
                     }
-                    let outcomes = rollout(world, seed, seconds, rules, reach);
+                    let outcomes = one(seed);
                     all.lock().unwrap_or_else(PoisonError::into_inner).push((seed, outcomes));
                     progress(done.fetch_add(1, Ordering::Relaxed) + 1);
                 }
