@@ -4,9 +4,12 @@
 //! With dispersion 1 every clipped sum is at most the unclipped one, so the test is exact for independent
 //! requests. Tempering by an estimate is an approximation, validated by simulation only.
 
+use std::collections::BTreeMap;
+
 use crate::slice::{PODS_MAX, PodId, counted_as};
 use crate::split::Split;
 use crate::stat::ln_mean_exp;
+use crate::verdict::WorstPod;
 
 /// ln psi of the mixture.
 const TILTS: [f64; 12] = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0, 3.0];
@@ -65,13 +68,22 @@ impl Cell {
         }
     }
 
+    /// What one of its pods adds.
+    fn of_pod(&self, pod: &PodCell, factor: f64, cap: f64) -> [f64; TILTS.len()] {
+        let share = if self.n > 0.0 { pod.n / self.n } else { 0.0 };
+        let mut increments = [0.0; TILTS.len()];
+        for ((inc, tilt), ln_c) in increments.iter_mut().zip(TILTS).zip(self.ln_c) {
+            *inc = ((pod.beyond * tilt - share * ln_c) / factor).min(cap);
+        }
+        increments
+    }
+
     /// The cell's clipped and tempered increments.
     fn increments(&self, factor: f64, cap: f64, cell_cap: f64) -> [f64; TILTS.len()] {
         let mut sums = [0.0; TILTS.len()];
         for pod in &self.pods {
-            let share = if self.n > 0.0 { pod.n / self.n } else { 0.0 };
-            for ((sum, tilt), ln_c) in sums.iter_mut().zip(TILTS).zip(self.ln_c) {
-                *sum += ((pod.beyond * tilt - share * ln_c) / factor).min(cap);
+            for (sum, inc) in sums.iter_mut().zip(self.of_pod(pod, factor, cap)) {
+                *sum += inc;
             }
         }
         sums.map(|sum| sum.min(cell_cap))
@@ -161,6 +173,39 @@ impl Evidence {
             self.beyond_b += beyond;
         }
         self.expected_b += expected;
+    }
+
+    /// The candidate pod with the most evidence, how many pods there are, its
+    /// share of what is beyond, and ln E of all the others. `None` where there is one pod.
+    pub(crate) fn without_worst(&self, factor: f64) -> Option<WorstPod> {
+        let cells = || self.closed.iter().chain([&self.open]);
+        let mut by_pod: BTreeMap<PodId, [f64; TILTS.len()]> = BTreeMap::new();
+        for cell in cells() {
+            for pod in &cell.pods {
+                let sums = by_pod.entry(pod.pod).or_default();
+                for (sum, inc) in sums.iter_mut().zip(cell.of_pod(pod, factor, self.cap)) {
+                    *sum += inc;
+                }
+            }
+        }
+        let most = |sums: &[f64; TILTS.len()]| sums.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (worst, _) = by_pod.iter().max_by(|(_, x), (_, y)| most(x).total_cmp(&most(y)))?;
+        let others = |cell: &Cell| Cell {
+            pods: cell.pods.iter().filter(|p| p.pod != *worst).copied().collect(),
+            ..cell.clone()
+        };
+        let without =
+            Evidence { closed: self.closed.iter().map(others).collect(), open: others(&self.open), ..self.clone() };
+        let ln_e = Evidence { prefix_factor: None, ..without }.weighed(factor);
+        let beyond = cells().flat_map(|cell| &cell.pods).filter(|p| p.pod == *worst).map(|p| p.beyond).sum::<f64>();
+        let share = if self.beyond_b > 0.0 { beyond / self.beyond_b } else { 0.0 };
+        let log_evidence_without = Some(ln_e);
+        (by_pod.len() > 1).then_some(WorstPod { pod: *worst, pods: by_pod.len(), share, log_evidence_without })
+    }
+
+    fn weighed(mut self, factor: f64) -> f64 {
+        self.weigh(factor);
+        self.ln_e
     }
 
     /// Ends the current block.
@@ -268,6 +313,23 @@ mod tests {
         }
         evidence.weigh(1.0);
         assert!(evidence.ln_e() > (4e3f64).ln(), "{}", evidence.ln_e());
+    }
+
+    /// One of three pods has all of the evidence: without it there is none.
+    #[test]
+    fn the_worst_pod_is_known() {
+        let mut evidence = Evidence::new(1e-3, 180);
+        assert_eq!(evidence.without_worst(1.0), None);
+        for _ in 0..12 {
+            let split = Split { n_a: 300.0, n_b: 300.0, beyond: 60.0 + 70.0 };
+            let pods = [(PodId(4), 20.0, 100.0), (PodId(5), 30.0, 100.0), (PodId(6), 20.0, 100.0)];
+            evidence.observe(split, pods.into_iter());
+            evidence.close_block();
+        }
+        evidence.weigh(1.0);
+        let worst = evidence.without_worst(1.0).unwrap();
+        assert_eq!((worst.pod, worst.pods, worst.share), (PodId(5), 3, 3.0 / 7.0));
+        assert!(worst.log_evidence_without < Some(0.0) && evidence.ln_e() > 3.0, "{worst:?} {}", evidence.ln_e());
     }
 
     #[test]

@@ -43,4 +43,4 @@ pub use metric::Metric;
 pub use policy::{Policy, PolicyError};
 pub use slice::{Arm, PodId, PodSlice, Slice};
 pub use trial::Trial;
-pub use verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict};
+pub use verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};

@@ -5,7 +5,7 @@ use std::fmt;
 use serin_sketch::thousands;
 
 use crate::metric::Metric;
-use crate::verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict};
+use crate::verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};
 
 /// A rate as a percentage with two significant digits below 10%.
 fn percent(rate: f64) -> String {
@@ -43,7 +43,18 @@ fn regressed(f: &mut fmt::Formatter<'_>, verdict: &Verdict, cause: &Cause) -> fm
         slower(f, finding)?;
     }
     write!(f, "; evidence {} against the {} it takes", odds(cause.log_evidence), odds(cause.log_threshold))?;
-    write!(f, ", after {} s", verdict.trial_s)
+    write!(f, ", after {} s", verdict.trial_s)?;
+    match verdict.driving_pod() {
+        Some(worst) => {
+            let share = percent(worst.share);
+            write!(f, "; one of its {} pods drives this, with {share} of its slow requests", worst.pods)?;
+            match worst.log_evidence_without {
+                Some(without) => write!(f, ": without it the evidence is {}", odds(without)),
+                None => Ok(()),
+            }
+        }
+        None => Ok(()),
+    }
 }
 
 fn slower(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
@@ -123,6 +134,12 @@ fn ruled_out(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
 }
 
 impl Verdict {
+    /// The pod that alone drives a regression of latency, if one does.
+    pub fn driving_pod(&self) -> Option<WorstPod> {
+        let by_quantiles = self.cause.is_some_and(|cause| cause.metric != Metric::Errors && cause.limit.is_none());
+        self.worst_pod.filter(|worst| by_quantiles && worst.is_alone())
+    }
+
     /// The finding on one metric.
     pub fn finding(&self, metric: Metric) -> Option<&Finding> {
         self.findings.iter().find(|f| f.metric == metric)
@@ -160,6 +177,7 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slice::PodId;
     use serin_sketch::Micros;
 
     fn verdict(state: State) -> Verdict {
@@ -172,6 +190,7 @@ mod tests {
             findings: vec![finding()],
             limits: Vec::new(),
             cause: None,
+            worst_pod: None,
             missing: None,
             ruled_out: Some(0.103),
             evidence_since: None,
@@ -215,6 +234,9 @@ mod tests {
         late.findings[0].recent_ratio = Some(1.6);
         late.findings[0].interval = None;
         insta::assert_snapshot!(late, @"p99 slower: 1.31x (1.60x in the last minute); 412 of 2,960 requests beyond 156ms are the candidate's where 148 were expected; evidence 10^30 against the 1,000 it takes, after 96 s");
+        let worst = WorstPod { pod: PodId(3), pods: 4, share: 0.83, log_evidence_without: Some(0.5) };
+        let driven = Verdict { worst_pod: Some(worst), ..because(Metric::P99, false, 7.2) };
+        insta::assert_snapshot!(driven, @"p99 slower: 1.31x, 95% interval 1.18 to 1.46; 412 of 2,960 requests beyond 156ms are the candidate's where 148 were expected; evidence 1,339 against the 1,000 it takes, after 96 s; one of its 4 pods drives this, with 83% of its slow requests: without it the evidence is 2");
         insta::assert_snapshot!(because(Metric::Errors, true, 11.0), @"errors: 50% of the candidate's requests fail against 0.2%; evidence 59,874 against the 1,000 it takes, after 96 s");
         insta::assert_snapshot!(because(Metric::P95, true, 11.0), @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s");
         insta::assert_snapshot!(Verdict { pods_known: false, still_warming: true, ..because(Metric::P95, true, 11.0) }, @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s; the candidate is still warming up; pods cannot be told apart here, so one bad pod would look the same");

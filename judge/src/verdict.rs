@@ -1,6 +1,7 @@
 use serin_sketch::Micros;
 
 use crate::metric::Metric;
+use crate::slice::PodId;
 
 /// What is known about the candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +86,26 @@ pub struct Finding {
     pub beyond_expected: f64,
 }
 
+/// The candidate pod that has the most evidence against it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorstPod {
+    /// Which one.
+    pub pod: PodId,
+    /// How many candidate pods were judged.
+    pub pods: usize,
+    /// Its share of the candidate's requests beyond the threshold.
+    pub share: f64,
+    /// ln of the evidence at the same quantile without it; in the fast lane that is not kept.
+    pub log_evidence_without: Option<f64>,
+}
+
+impl WorstPod {
+    /// Whether one sick pod may be all there is: hardly any evidence without it, or most of what is slow is its.
+    pub fn is_alone(&self) -> bool {
+        self.log_evidence_without.map_or(self.share > 0.5 && self.pods > 2, |without| without < 20f64.ln())
+    }
+}
+
 /// What is known of an absolute limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LimitFinding {
@@ -128,6 +149,8 @@ pub struct Verdict {
     pub limits: Vec<LimitFinding>,
     /// What decided; with [`State::Regressed`] only.
     pub cause: Option<Cause>,
+    /// The candidate pod that drives the evidence; where it is above 20 to 1, or decided, and there are several pods.
+    pub worst_pod: Option<WorstPod>,
     /// What is missing; with [`State::Gathering`] only.
     pub missing: Option<Missing>,
     /// The increase (0.1 is +10%) that is ruled out at p50, p95 and p99 with 95% confidence each.

@@ -104,6 +104,10 @@ impl Generator {
         Slice { second: EPOCH + second, pods, pods_known: self.world.pods_known }
     }
 
+    fn pods_in_all(&self) -> usize {
+        (self.world.baseline_pods + self.world.candidate_pods) as usize
+    }
+
     fn doing(&self, pod: &Pod, at: usize, scale: f64, age: u64, second: u64) -> Doing {
         let world = &self.world;
         let since = age.checked_sub(world.onset);
@@ -113,6 +117,7 @@ impl Generator {
             (Change::Tail(tail), Some(_)) => doing.shape.tail = tail,
             (Change::Body(body), Some(_)) => doing.shape.body = body,
             (Change::Whole(factor), Some(_)) => doing.scale *= factor,
+            (Change::SickPod(factor), Some(_)) if at + 1 == self.pods_in_all() => doing.scale *= factor,
             (Change::Leak { by, over_s }, Some(since)) => doing.scale *= 1.0 + by * (since as f64 / over_s).min(1.0),
             (Change::Gc, Some(since)) => {
                 let within = (since + 7 * at as u64) % 30;

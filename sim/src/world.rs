@@ -41,6 +41,8 @@ pub enum Change {
     Gc,
     /// This share of candidate requests takes so many milliseconds more.
     Added(f64, f64),
+    /// All latencies of one candidate pod times a factor.
+    SickPod(f64),
     /// Both arms times a factor for so many seconds.
     Common(f64, u64),
     /// Candidate scale 1 + exp(-age/tau).

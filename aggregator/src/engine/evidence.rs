@@ -27,6 +27,11 @@ impl Pods {
         }
         *self.0.entry((release.to_owned(), pod.to_owned())).or_insert(next)
     }
+
+    /// What a pod is called; empty for one that is not known.
+    pub(super) fn name(&self, id: PodId) -> &str {
+        self.0.iter().find(|(_, known)| **known == id).map_or("", |((_, pod), _)| pod)
+    }
 }
 
 /// Whether a delta was measured for this service, where it is judged.

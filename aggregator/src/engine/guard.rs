@@ -146,7 +146,7 @@ impl Guard {
         }
         trial.observe(&self.service, second, deltas);
         let routes: Vec<_> = trial.routes.iter().map(|(name, trial)| (name.clone(), trial.verdict())).collect();
-        self.verdict = verdict::combine(&self.service, &routes, now.0);
+        self.verdict = verdict::combine(&self.service, &routes, &trial.pods, now.0);
         if self.verdict.state() == VerdictState::Regressed { self.condemn(id, now) } else { Vec::new() }
     }
 

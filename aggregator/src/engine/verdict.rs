@@ -3,6 +3,7 @@
 use serin_judge::{Missing, State};
 use serin_proto::v1::{self, VerdictState};
 
+use super::evidence::Pods;
 use crate::config::Service;
 
 /// One route's verdict; the name is empty when all routes are judged together.
@@ -22,12 +23,12 @@ pub(super) fn waiting(service: &Service, sentence: String, unix_us: u64) -> v1::
 }
 
 /// The verdict of a service on trial: regressed when one route is, healthy when all are.
-pub(super) fn combine(service: &Service, routes: &[OfRoute], unix_us: u64) -> v1::Verdict {
+pub(super) fn combine(service: &Service, routes: &[OfRoute], pods: &Pods, unix_us: u64) -> v1::Verdict {
     let state = overall(routes);
     let speaker = routes.iter().find(|(_, verdict)| proto_state(verdict.state) == state);
     let sentence = speaker.map_or_else(String::new, |(route, verdict)| match route.as_str() {
-        "" => verdict.to_string(),
-        name => format!("route {name}: {verdict}"),
+        "" => said(verdict, pods),
+        name => format!("route {name}: {}", said(verdict, pods)),
     });
     let requests = |of: fn(&serin_judge::Verdict) -> u64| routes.iter().map(|(_, verdict)| of(verdict)).sum();
     let warming = |(_, verdict): &OfRoute| matches!(verdict.missing, Some(Missing::WarmUp(_)));
@@ -41,6 +42,14 @@ pub(super) fn combine(service: &Service, routes: &[OfRoute], unix_us: u64) -> v1
         warming_up: routes.iter().any(warming),
         evidence_since_unix_us: since.map_or(0, |second| second.saturating_mul(1_000_000)),
         ..waiting(service, sentence, unix_us)
+    }
+}
+
+/// The judge's sentence, with the name of the pod that drives it alone.
+fn said(verdict: &serin_judge::Verdict, pods: &Pods) -> String {
+    match verdict.driving_pod() {
+        Some(worst) => format!("{verdict}; the pod is {}", pods.name(worst.pod)),
+        None => verdict.to_string(),
     }
 }
 

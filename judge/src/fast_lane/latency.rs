@@ -1,5 +1,9 @@
+use std::collections::BTreeMap;
+
 use super::{Mixture, PodPart};
+use crate::slice::{PodId, counted_as};
 use crate::split::Split;
+use crate::verdict::WorstPod;
 
 /// The tested ratio: not slower by 150%.
 pub(crate) const RATIO: f64 = 2.5;
@@ -12,15 +16,27 @@ const SPARE: f64 = 1.5;
 
 /// Whether the candidate is slower by far at one quantile.
 #[derive(Clone, Debug)]
-pub(crate) struct Latency(Mixture<{ TILTS.len() }>);
+pub(crate) struct Latency {
+    mixture: Mixture<{ TILTS.len() }>,
+    /// What each candidate pod has beyond.
+    beyond: BTreeMap<PodId, f64>,
+}
 
 impl Latency {
     pub(crate) fn new(alpha: f64, trial_s: u32) -> Self {
-        Latency(Mixture::new(alpha, SPARE, trial_s))
+        Latency { mixture: Mixture::new(alpha, SPARE, trial_s), beyond: BTreeMap::new() }
     }
 
     pub(crate) fn ln_e(&self) -> f64 {
-        self.0.ln_e()
+        self.mixture.ln_e()
+    }
+
+    /// The candidate pod with the most requests beyond. `None` where there is one pod.
+    pub(crate) fn worst_pod(&self) -> Option<WorstPod> {
+        let (pod, most) = self.beyond.iter().max_by(|(_, x), (_, y)| x.total_cmp(y))?;
+        let (pods, all) = (self.beyond.len(), self.beyond.values().sum::<f64>());
+        let share = if all > 0.0 { most / all } else { 0.0 };
+        (pods > 1).then_some(WorstPod { pod: *pod, pods, share, log_evidence_without: None })
     }
 
     /// One second: the table and each candidate pod's part beyond [`RATIO`] times the threshold.
@@ -29,7 +45,10 @@ impl Latency {
         for (c, tilt) in ln_c.iter_mut().zip(TILTS) {
             *c = split.ln_normaliser(tilt);
         }
-        self.0.observe(pods.map(|(_, beyond, n)| {
+        let known = &mut self.beyond;
+        self.mixture.observe(pods.map(|(pod, beyond, n)| {
+            let pod = counted_as(pod, known.contains_key(&pod), known.len());
+            *known.entry(pod).or_default() += beyond;
             let mut inc = [0.0; TILTS.len()];
             for ((inc, tilt), ln_c) in inc.iter_mut().zip(TILTS).zip(ln_c) {
                 *inc = beyond * tilt - n / split.n_b * ln_c;

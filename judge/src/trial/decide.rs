@@ -6,7 +6,7 @@ use crate::fast_lane;
 use crate::limit::{self, Limit};
 use crate::metric::{Metric, QUANTILES};
 use crate::stat::ln_mean_exp;
-use crate::verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict};
+use crate::verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};
 
 /// Fewer candidate requests beyond a threshold never decide.
 const BEYOND_MIN: f64 = 10.0;
@@ -26,7 +26,13 @@ impl Trial {
         let most = slow.chain(fast).chain(limits).fold(0.0, f64::max);
         self.evidence_since = if most > EVIDENCE.ln() { self.evidence_since.or(Some(second)) } else { None };
         if let Some(cause) = self.cause() {
-            let verdict = Verdict { state: State::Regressed, cause: Some(cause), missing: None, ..self.assess() };
+            let verdict = Verdict {
+                state: State::Regressed,
+                cause: Some(cause),
+                missing: None,
+                worst_pod: self.worst_pod(Some(cause)),
+                ..self.assess()
+            };
             self.regressed = Some(Box::new(verdict));
         }
     }
@@ -65,6 +71,18 @@ impl Trial {
         let most = proven.max_by(|x, y| x.ln_e().total_cmp(&y.ln_e()))?;
         let (metric, limit) = (most.metric, Some(most.latency));
         Some(Cause { metric, fast: false, limit, log_evidence: most.ln_e(), log_threshold })
+    }
+
+    fn worst_pod(&self, cause: Option<Cause>) -> Option<WorstPod> {
+        if !self.pods_known {
+            return None;
+        }
+        if let Some(fast) = cause.filter(|cause| cause.fast) {
+            let lane = self.fast.iter().zip(QUANTILES).find(|(_, (metric, _))| *metric == fast.metric);
+            return lane.and_then(|(lane, _)| lane.worst_pod());
+        }
+        let lane = self.lanes.iter().max_by(|x, y| x.evidence.ln_e().total_cmp(&y.evidence.ln_e()))?;
+        lane.evidence.without_worst(lane.factor)
     }
 
     fn limit_findings(&self) -> Vec<LimitFinding> {
@@ -123,6 +141,7 @@ impl Trial {
             findings,
             limits,
             cause: None,
+            worst_pod: self.evidence_since.and_then(|_| self.worst_pod(None)),
             missing: (state == State::Gathering).then(|| self.missing(ln_pass)),
             ruled_out: upper.map(|ratio| ratio - 1.0),
             evidence_since: self.evidence_since,
