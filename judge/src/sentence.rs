@@ -88,6 +88,9 @@ fn suspected(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
     write!(f, "; evidence {} of the {} it takes", odds(finding.log_evidence), odds(finding.log_threshold))
 }
 
+/// Evidence that is divided by more than this waits for pods rather than for requests.
+const SCATTERED: f64 = 3.0;
+
 fn missing(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     let strongest = |x: &&Finding, y: &&Finding| x.log_evidence.total_cmp(&y.log_evidence);
     if let Some(finding) = verdict.findings.iter().max_by(strongest).filter(|_| verdict.evidence_since.is_some()) {
@@ -99,12 +102,19 @@ fn missing(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
             write!(f, "gathering: the baseline needs {} more requests within a minute", thousands(n))
         }
         Some(Missing::WarmUp(s)) => write!(f, "gathering: the candidate's pods are warming up, for {s} s so far"),
-        Some(Missing::Requests { requests, seconds }) => write!(
-            f,
-            "gathering: about {} more candidate requests ({} s at this rate) would prove a healthy one",
-            thousands(requests),
-            thousands(seconds)
-        ),
+        Some(Missing::Requests { requests, seconds, left_s, dispersion }) => {
+            let (requests, at_this_rate) = (thousands(requests), thousands(seconds));
+            write!(
+                f,
+                "gathering: about {requests} more candidate requests ({at_this_rate} s at this rate) would prove a healthy one"
+            )?;
+            if seconds > left_s {
+                let times = seconds as f64 / left_s.max(1) as f64;
+                let what = if dispersion > SCATTERED { "as many candidate pods" } else { "the candidate's traffic" };
+                write!(f, ", and the trial has {} s left: {times:.1} times {what} would do", thousands(left_s))?;
+            }
+            Ok(())
+        }
         Some(Missing::Growth) => {
             write!(f, "gathering: this traffic cannot tell a healthy candidate from a regressed one")
         }
@@ -265,7 +275,11 @@ mod tests {
         insta::assert_snapshot!(gathering(Missing::Baseline(34)), @"gathering: the baseline needs 34 more requests within a minute");
         insta::assert_snapshot!(gathering(Missing::WarmUp(17)), @"gathering: the candidate's pods are warming up, for 17 s so far");
         insta::assert_snapshot!(gathering(Missing::Comparison), @"gathering: no second with requests of both releases yet");
-        insta::assert_snapshot!(gathering(Missing::Requests { requests: 38_200, seconds: 764 }), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one");
+        insta::assert_snapshot!(gathering(Missing::Requests { requests: 38_200, seconds: 764, left_s: 900, dispersion: 1.2 }), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one");
+        let late =
+            |dispersion| gathering(Missing::Requests { requests: 38_200, seconds: 764, left_s: 200, dispersion });
+        insta::assert_snapshot!(late(1.2), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one, and the trial has 200 s left: 3.8 times the candidate's traffic would do");
+        insta::assert_snapshot!(late(8.0), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one, and the trial has 200 s left: 3.8 times as many candidate pods would do");
         let leaning = Verdict { evidence_since: Some(7), ..gathering(Missing::Growth) };
         insta::assert_snapshot!(leaning, @"gathering: p99 of the candidate may be worse: 1.33x; evidence 8,955 of the 3,984 it takes");
         insta::assert_snapshot!(gathering(Missing::Growth), @"gathering: this traffic cannot tell a healthy candidate from a regressed one");

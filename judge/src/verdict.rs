@@ -35,6 +35,10 @@ pub enum Missing {
         requests: u64,
         /// Seconds at the present rate.
         seconds: u64,
+        /// Seconds until the trial's time is over.
+        left_s: u64,
+        /// The largest dispersion that evidence is divided by: where pods scatter, more of them help more than more requests.
+        dispersion: f64,
     },
     /// Evidence does not grow at this traffic.
     Growth,

@@ -1,8 +1,8 @@
 //! Whatever a caller feeds it, a trial does not panic, and says something that can be read.
 
 use proptest::prelude::*;
-use serin_judge::{Arm, PodId, PodSlice, Policy, Slice, State, Trial};
-use serin_sketch::{BUCKETS, Bucket, Counts};
+use serin_judge::{Arm, Metric, PodId, PodSlice, Policy, Slice, State, Trial};
+use serin_sketch::{BUCKETS, Bucket, Counts, Micros};
 
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0u64..300, 1 => any::<u64>(), 1 => Just(u64::MAX)]
@@ -36,13 +36,15 @@ proptest! {
         if sorted {
             slices.sort_by_key(|s| s.second);
         }
-        let mut trial = Trial::new(Policy::default(), first);
+        let policy = Policy::default().with_limit(Metric::P99, Micros(500_000)).unwrap();
+        let mut trial = Trial::new(policy, first);
         let mut regressed = None;
         for slice in &slices {
             trial.observe(slice);
             let verdict = trial.verdict();
             prop_assert!(!verdict.to_string().is_empty());
-            prop_assert!(verdict.findings.iter().all(|f| f.dispersion >= 1.0));
+            prop_assert!(verdict.findings.iter().all(|f| f.dispersion >= 1.0 && !f.log_evidence.is_nan()));
+            prop_assert!(verdict.limits.iter().all(|l| !l.log_evidence.is_nan() && l.candidate_beyond <= 1.0));
             prop_assert_eq!(verdict.state == State::Regressed, trial.regressed().is_some());
             let latched = regressed.get_or_insert_with(|| verdict.clone());
             if latched.state != State::Regressed {

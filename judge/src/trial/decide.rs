@@ -110,12 +110,17 @@ impl Trial {
         self.regressed.as_deref().cloned().unwrap_or_else(|| self.assess())
     }
 
-    /// Everything but a regression.
-    fn assess(&self) -> Verdict {
-        let trial_s = match (self.candidate_since, self.last_second) {
+    /// Seconds since the candidate's first request.
+    fn trial_s(&self) -> u32 {
+        match (self.candidate_since, self.last_second) {
             (Some(since), Some(last)) => u32::try_from(last - since).unwrap_or(u32::MAX).saturating_add(1),
             _ => 0,
-        };
+        }
+    }
+
+    /// Everything but a regression.
+    fn assess(&self) -> Verdict {
+        let trial_s = self.trial_s();
         let findings = self.findings();
         let over = trial_s >= self.policy.trial_s();
         let passing = self.lanes.iter().take(PASSES);
@@ -165,7 +170,10 @@ impl Trial {
         match needed.try_fold(0.0, |most: f64, n| n.map(|n| most.max(n))) {
             Some(requests) => {
                 let rate = self.judged_requests / self.judged_s as f64;
-                Missing::Requests { requests: requests.ceil() as u64, seconds: (requests / rate).ceil() as u64 }
+                let left_s = self.policy.trial_s().saturating_sub(self.trial_s()).into();
+                let dispersion = self.lanes.iter().take(PASSES).map(|lane| lane.factor).fold(1.0, f64::max);
+                let (requests, seconds) = (requests.ceil() as u64, (requests / rate).ceil() as u64);
+                Missing::Requests { requests, seconds, left_s, dispersion }
             }
             None => Missing::Growth,
         }
