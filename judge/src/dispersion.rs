@@ -12,7 +12,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::slice::{PODS_MAX, PodId, counted_as};
+use serin_sketch::Bucket;
+
+use crate::slice::{ArmSecond, PODS_MAX, PodId, counted_as};
 use crate::stat::small_sample_inflation;
 
 /// From this many degrees of freedom between pods their spread is measured well enough.
@@ -183,6 +185,15 @@ impl Dispersion {
             blocks: 1.0,
             p: alpha / 40.0,
             inflation: BTreeMap::new(),
+        }
+    }
+
+    /// One slice: both arms, each with the bucket that its requests are counted from.
+    pub(crate) fn observe(&mut self, baseline: (&ArmSecond, Bucket), candidate: (&ArmSecond, Bucket)) {
+        for (scatter, (arm, from)) in [(&mut self.baseline, baseline), (&mut self.candidate, candidate)] {
+            for pod in &arm.pods {
+                scatter.add(pod.id, pod.tail.at_or_above(from), pod.tail.total());
+            }
         }
     }
 

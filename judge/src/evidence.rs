@@ -39,17 +39,15 @@ struct Cell {
 impl Cell {
     fn add(&mut self, pod: PodId, beyond: f64, n: f64) {
         self.n += n;
-        let at = self.find(pod).or_else(|| self.find(counted_as(pod, false, self.pods.len().min(PODS_MAX))));
+        let unknown = counted_as(pod, false, self.pods.len().min(PODS_MAX));
+        let at = self.find(pod).or_else(|| self.find(unknown));
         self.next = at.unwrap_or(self.pods.len()) + 1;
         match at.and_then(|at| self.pods.get_mut(at)) {
             Some(cell) => {
                 cell.beyond += beyond;
                 cell.n += n;
             }
-            None => {
-                let pod = counted_as(pod, false, self.pods.len().min(PODS_MAX));
-                self.pods.push(PodCell { pod, beyond, n });
-            }
+            None => self.pods.push(PodCell { pod: unknown, beyond, n }),
         }
     }
 

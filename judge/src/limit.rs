@@ -14,6 +14,7 @@ use crate::metric::Metric;
 use crate::policy::Policy;
 use crate::slice::ArmSecond;
 use crate::split::Split;
+use crate::verdict::LimitFinding;
 
 /// How much of alpha all limits together have beside the rest.
 pub(crate) const SHARE: f64 = 0.1;
@@ -26,20 +27,13 @@ pub(crate) struct Limit {
     pub(crate) metric: Metric,
     pub(crate) latency: Micros,
     /// The share of requests that may take longer.
-    pub(crate) allowed: f64,
+    allowed: f64,
     edge: Bucket,
     /// That the candidate keeps it, and that it is no worse than the baseline.
     keeps: Evidence,
     no_worse: Evidence,
     dispersion: Dispersion,
     recent: VecDeque<[f64; 4]>,
-}
-
-/// Shares of the requests of the last 60 s that took longer.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Beyond {
-    pub(crate) baseline: f64,
-    pub(crate) candidate: f64,
 }
 
 impl Limit {
@@ -64,12 +58,7 @@ impl Limit {
     pub(crate) fn observe(&mut self, baseline: &ArmSecond, candidate: &ArmSecond) {
         let (n_a, n_b) = (baseline.n(), candidate.n());
         let (a, b) = (baseline.tail.at_or_above(self.edge), candidate.tail.at_or_above(self.edge));
-        for pod in &baseline.pods {
-            self.dispersion.baseline.add(pod.id, pod.tail.at_or_above(self.edge), pod.tail.total());
-        }
-        for pod in &candidate.pods {
-            self.dispersion.candidate.add(pod.id, pod.tail.at_or_above(self.edge), pod.tail.total());
-        }
+        self.dispersion.observe((baseline, self.edge), (candidate, self.edge));
         let pods = || candidate.pods.iter().map(|p| (p.id, p.tail.at_or_above(self.edge), p.tail.total()));
         self.no_worse.observe(Split { n_a, n_b, beyond: a + b }, pods());
         // Of n_b independent requests of which each is beyond with a probability of at most `allowed`.
@@ -103,8 +92,8 @@ impl Limit {
         self.keeps.beyond_b
     }
 
-    /// Shares of the last minute.
-    pub(crate) fn beyond(&self) -> Beyond {
+    /// What is known of it, with the shares of the last minute.
+    pub(crate) fn finding(&self) -> LimitFinding {
         let [a, n_a, b, n_b] = self.recent.iter().fold([0.0; 4], |mut sum, second| {
             for (sum, n) in sum.iter_mut().zip(second) {
                 *sum += n;
@@ -112,7 +101,14 @@ impl Limit {
             sum
         });
         let share = |x: f64, n: f64| if n > 0.0 { x / n } else { 0.0 };
-        Beyond { baseline: share(a, n_a), candidate: share(b, n_b) }
+        LimitFinding {
+            metric: self.metric,
+            limit: self.latency,
+            allowed: self.allowed,
+            baseline_beyond: share(a, n_a),
+            candidate_beyond: share(b, n_b),
+            log_evidence: self.ln_e(),
+        }
     }
 }
 

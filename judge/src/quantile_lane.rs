@@ -51,12 +51,7 @@ impl QuantileLane {
         self.threshold = Some(threshold);
         let (n_a, n_b) = (baseline.n(), candidate.n());
         let beyond = at_least(threshold, self.margin);
-        for pod in &baseline.pods {
-            self.dispersion.baseline.add(pod.id, pod.tail.at_or_above(threshold), pod.tail.total());
-        }
-        for pod in &candidate.pods {
-            self.dispersion.candidate.add(pod.id, pod.tail.at_or_above(beyond), pod.tail.total());
-        }
+        self.dispersion.observe((baseline, threshold), (candidate, beyond));
         let a = baseline.tail.at_or_above(threshold);
         let split = |b: f64| Split { n_a, n_b, beyond: a + b };
         let pods = candidate.pods.iter().map(|p| (p.id, p.tail.at_or_above(beyond), p.tail.total()));

@@ -153,7 +153,7 @@ pub struct Verdict {
     pub limits: Vec<LimitFinding>,
     /// What decided; with [`State::Regressed`] only.
     pub cause: Option<Cause>,
-    /// The candidate pod that drives the evidence; where it is above 20 to 1, or decided, and there are several pods.
+    /// The candidate pod that drives the evidence, where there are several; with [`State::Regressed`] only.
     pub worst_pod: Option<WorstPod>,
     /// What is missing; with [`State::Gathering`] only.
     pub missing: Option<Missing>,

@@ -54,10 +54,7 @@ impl Generator {
     /// The same world and seed give the same traffic.
     pub fn new(world: World, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let (spread, frozen_every) = match (world.noise, world.change) {
-            (Noise::Bursty { spread, .. }, _) => (spread, 600.0),
-            (Noise::Iid, _) => (0.0, 600.0),
-        };
+        let spread = if let Noise::Bursty { spread, .. } = world.noise { spread } else { 0.0 };
         let baseline = (0..world.baseline_pods).map(|_| Arm::Baseline);
         let arms = baseline.chain((0..world.candidate_pods).map(|_| Arm::Candidate));
         let pods = arms.zip(0..).map(|(arm, id)| Pod {
@@ -65,7 +62,7 @@ impl Generator {
             id: PodId(id),
             scale: 1.0 + spread * normal(&mut rng),
             episodes: Episodes::new(&mut rng, 120.0, 6.0),
-            freezes: Episodes::new(&mut rng, frozen_every, 2.0),
+            freezes: Episodes::new(&mut rng, 600.0, 2.0),
             waiting: Vec::new(),
             hanging: VecDeque::new(),
         });

@@ -30,7 +30,7 @@ impl Trial {
                 state: State::Regressed,
                 cause: Some(cause),
                 missing: None,
-                worst_pod: self.worst_pod(Some(cause)),
+                worst_pod: self.worst_pod(cause),
                 ..self.assess()
             };
             self.regressed = Some(Box::new(verdict));
@@ -73,31 +73,16 @@ impl Trial {
         Some(Cause { metric, fast: false, limit, log_evidence: most.ln_e(), log_threshold })
     }
 
-    fn worst_pod(&self, cause: Option<Cause>) -> Option<WorstPod> {
+    fn worst_pod(&self, cause: Cause) -> Option<WorstPod> {
         if !self.pods_known {
             return None;
         }
-        if let Some(fast) = cause.filter(|cause| cause.fast) {
-            let lane = self.fast.iter().zip(QUANTILES).find(|(_, (metric, _))| *metric == fast.metric);
+        if cause.fast {
+            let lane = self.fast.iter().zip(QUANTILES).find(|(_, (metric, _))| *metric == cause.metric);
             return lane.and_then(|(lane, _)| lane.worst_pod());
         }
         let lane = self.lanes.iter().max_by(|x, y| x.evidence.ln_e().total_cmp(&y.evidence.ln_e()))?;
         lane.evidence.without_worst(lane.factor)
-    }
-
-    fn limit_findings(&self) -> Vec<LimitFinding> {
-        let finding = |limit: &Limit| {
-            let beyond = limit.beyond();
-            LimitFinding {
-                metric: limit.metric,
-                limit: limit.latency,
-                allowed: limit.allowed,
-                baseline_beyond: beyond.baseline,
-                candidate_beyond: beyond.candidate,
-                log_evidence: limit.ln_e(),
-            }
-        };
-        self.limits.iter().map(finding).collect()
     }
 
     /// The verdict of a regression, once there is one: cheaper than [`Trial::verdict`], which estimates everything.
@@ -128,7 +113,7 @@ impl Trial {
         let healthy = passing.clone().all(|l| l.threshold.is_some() && l.non_inferiority.ln_e(l.factor) >= ln_pass);
         let pass = 1.0 + self.policy.pass();
         let slower = findings.iter().any(|f| f.lower.is_some_and(|lower| lower >= pass * (1.0 - 1e-9)));
-        let limits = self.limit_findings();
+        let limits: Vec<LimitFinding> = self.limits.iter().map(Limit::finding).collect();
         let breaks = limits.iter().any(|limit| limit.candidate_beyond > limit.allowed);
         let state = match (healthy, slower || breaks) {
             (true, false) => State::Healthy,
@@ -146,7 +131,7 @@ impl Trial {
             findings,
             limits,
             cause: None,
-            worst_pod: self.evidence_since.and_then(|_| self.worst_pod(None)),
+            worst_pod: None,
             missing: (state == State::Gathering).then(|| self.missing(ln_pass)),
             ruled_out: upper.map(|ratio| ratio - 1.0),
             evidence_since: self.evidence_since,
