@@ -192,7 +192,8 @@ impl Dispersion {
     pub(crate) fn observe(&mut self, baseline: (&ArmSecond, Bucket), candidate: (&ArmSecond, Bucket)) {
         for (scatter, (arm, from)) in [(&mut self.baseline, baseline), (&mut self.candidate, candidate)] {
             for pod in &arm.pods {
-                scatter.add(pod.id, pod.tail.at_or_above(from), pod.tail.total());
+                let (pod, beyond, n) = pod.part(from);
+                scatter.add(pod, beyond, n);
             }
         }
     }

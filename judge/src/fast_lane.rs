@@ -1,14 +1,17 @@
 //! The fast lane: for a candidate so bad that it must not live through its warm-up. Active from its first second,
 //! on 1 s cells, with a share of alpha/10 of its own.
 //!
-//! It has four lanes: errors, and latency at p50, p95 and p99. (Stalled requests in flight would be a fifth; their
-//! ages are not delivered, so there is none and alpha/10 is split by four.)
+//! It has six lanes: errors, latency at p50, p95 and p99, pods that answer nothing, and requests that never come back.
 
 mod errors;
 mod latency;
+mod stall;
+mod throughput;
 
 pub(crate) use errors::Errors;
 pub(crate) use latency::{LANES, Latency, RATIO};
+pub(crate) use stall::Stall;
+pub(crate) use throughput::Throughput;
 
 use crate::slice::PodId;
 use crate::stat::{ln_add, ln_mean_exp};
@@ -16,7 +19,7 @@ use crate::stat::{ln_add, ln_mean_exp};
 /// How much alpha the fast lane spends beside the slow one's: a tenth of it.
 pub(crate) const SHARE: f64 = 0.1;
 /// How many lanes share that.
-const SHARES: f64 = 4.0;
+const SHARES: f64 = 6.0;
 /// At least this many pod seconds must agree.
 const CLIP: f64 = 8.0;
 /// ln of the evidence at which a lane fires.
@@ -50,9 +53,9 @@ impl<const M: usize> Mixture<M> {
     }
 
     /// One second: every candidate pod's increment for each tilt.
-    fn observe(&mut self, pods: impl Iterator<Item = [f64; M]>) {
+    fn observe(&mut self, Increments(pods): Increments<M>) {
         let mut sums = [0.0; M];
-        for pod in pods {
+        for (_, pod) in pods {
             for (sum, inc) in sums.iter_mut().zip(pod) {
                 *sum += inc.min(self.cap);
             }
@@ -77,5 +80,25 @@ impl<const M: usize> Mixture<M> {
     }
 }
 
-/// A candidate pod's part of a second: beyond (or failed) of n.
-pub(crate) type PodPart = (PodId, f64, f64);
+/// What each candidate pod adds in a second, for each tilt: one entry a pod, so that each is clipped as a whole.
+#[derive(Debug)]
+struct Increments<const M: usize>(Vec<(PodId, [f64; M])>);
+
+impl<const M: usize> Increments<M> {
+    /// Of all strata, each with its pods in ascending order.
+    fn of(strata: impl Iterator<Item = impl Iterator<Item = (PodId, [f64; M])>>) -> Self {
+        let mut all = Vec::new();
+        let strata = strata.map(|stratum| all.extend(stratum)).count();
+        if strata > 1 {
+            all.sort_by_key(|(pod, _)| *pod);
+        }
+        all.dedup_by(|(pod, more), (before, sums)| {
+            let is_same = pod == before;
+            if is_same {
+                sums.iter_mut().zip(more).for_each(|(sum, inc)| *sum += *inc);
+            }
+            is_same
+        });
+        Increments(all)
+    }
+}

@@ -3,7 +3,7 @@
 
 use serin_sketch::{Bucket, Counts};
 
-use crate::slice::Tail;
+use crate::slice::{Pair, Stratum, Tail};
 use crate::split::Split;
 use crate::stat::ln_mean_exp;
 use crate::threshold::{at_least, at_most};
@@ -24,7 +24,7 @@ struct Ratio {
     at_least: [f64; TILTS.len()],
 }
 
-/// Slices with the same threshold, counted together.
+/// Slices of one stratum with the same threshold, counted together.
 ///
 /// Under the null hypothesis every slice's candidate count is at most binomial in what is beyond, with the slice's share. The
 /// sum's generating function is at most that of a binomial with the largest of the shares (the smallest one for negative tilts), and
@@ -32,6 +32,7 @@ struct Ratio {
 /// as ten tests, and costs a tenth.
 #[derive(Clone, Debug)]
 struct Open {
+    stratum: Stratum,
     threshold: Bucket,
     a: f64,
     n_b: f64,
@@ -44,7 +45,7 @@ struct Open {
 #[derive(Clone, Debug)]
 pub(crate) struct Interval {
     ratios: Vec<Ratio>,
-    open: Option<Open>,
+    open: Vec<Open>,
 }
 
 impl Interval {
@@ -55,32 +56,43 @@ impl Interval {
         ratios.sort_by(f64::total_cmp);
         let none = [0.0; TILTS.len()];
         let ratios = ratios.into_iter().map(|ratio| Ratio { ratio, at_most: none, at_least: none }).collect();
-        Interval { ratios, open: None }
+        Interval { ratios, open: Vec::new() }
     }
 
-    /// One slice: the baseline's count beyond its threshold, and all of the candidate's.
-    pub(crate) fn observe(&mut self, threshold: Bucket, a: f64, n_a: f64, candidate: &Counts) {
-        if self.open.as_ref().is_some_and(|open| open.threshold != threshold) {
+    /// One stratum of one slice, of the requests that ended: the baseline's beyond its threshold, and all of the candidate's.
+    pub(crate) fn observe(&mut self, pair: &Pair, threshold: Bucket) {
+        if self.open.iter().any(|open| open.threshold != threshold) {
             self.close_block();
         }
-        let n_b = candidate.total() as f64;
-        let share = n_b / (n_a + n_b);
-        let open = self.open.get_or_insert_with(|| Open {
-            threshold,
-            a: 0.0,
-            n_b: 0.0,
-            shares: (share, share),
-            candidate: Counts::new(),
-        });
-        open.a += a;
-        open.n_b += n_b;
-        open.shares = (open.shares.0.min(share), open.shares.1.max(share));
-        open.candidate.merge(candidate);
+        let (baseline, candidate) = (&pair.baseline.counts, &pair.candidate.counts);
+        let (n_a, n_b) = (baseline.total() as f64, candidate.total() as f64);
+        if n_a <= 0.0 || n_b <= 0.0 {
+            return;
+        }
+        let (a, share) = (baseline.at_or_above(threshold) as f64, n_b / (n_a + n_b));
+        match self.open.iter_mut().find(|open| open.stratum == pair.stratum) {
+            Some(open) => {
+                open.a += a;
+                open.n_b += n_b;
+                open.shares = (open.shares.0.min(share), open.shares.1.max(share));
+                open.candidate.merge(candidate);
+            }
+            None => {
+                let (stratum, candidate) = (pair.stratum, candidate.clone());
+                self.open.push(Open { stratum, threshold, a, n_b, shares: (share, share), candidate });
+            }
+        }
     }
 
     /// Ends a block.
     pub(crate) fn close_block(&mut self) {
-        let Some(Open { threshold, a, n_b, shares: (least, most), candidate }) = self.open.take() else { return };
+        for open in std::mem::take(&mut self.open) {
+            self.count(open);
+        }
+    }
+
+    fn count(&mut self, open: Open) {
+        let Open { threshold, a, n_b, shares: (least, most), candidate, .. } = open;
         let tail = Tail::new(&candidate);
         let split = |share: f64, b: f64| Split { n_a: n_b * (1.0 - share) / share, n_b, beyond: a + b };
         for test in &mut self.ratios {
@@ -107,29 +119,29 @@ impl Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slice::{Arm, ArmSecond, PodId, PodSlice, Slice};
+    use crate::in_flight::InFlight;
+    use crate::slice::{Arm, PodId, PodSlice, Second, Slice};
     use serin_sketch::Micros;
 
     /// A Pareto tail of exponent 3 above 40 ms, as exact counts of 1,000 requests.
-    fn second(scale: f64) -> Slice {
+    fn second(arm: Arm, scale: f64) -> PodSlice {
         let latency: Counts = (0..1_000)
             .map(|i| {
                 (Bucket::of(Micros((scale * 40_000.0 * ((f64::from(i) + 0.5) / 1_000.0).powf(-1.0 / 3.0)) as u64)), 1)
             })
             .collect();
-        let pods = vec![PodSlice { arm: Arm::Candidate, pod: PodId(0), latency, requests: 1_000, errors: 0 }];
-        Slice { second: 0, pods, pods_known: true }
+        PodSlice { latency, requests: 1_000, ..PodSlice::new(arm, PodId(0), Stratum(0)) }
     }
 
     #[test]
     fn closes_in_on_the_true_ratio() {
         for truth in [0.8, 1.0, 1.3, 2.0] {
             let mut interval = Interval::new(1.055);
-            let candidate = ArmSecond::of(&second(truth), Arm::Candidate, |_| true);
-            let baseline = ArmSecond::of(&second(1.0), Arm::Candidate, |_| true);
-            let x = baseline.counts.quantile(0.95).unwrap();
+            let pods = vec![second(Arm::Baseline, 1.0), second(Arm::Candidate, truth)];
+            let pair = Second::of(&Slice { pods, ..Slice::new(0) }, &InFlight::default(), |_| true).all;
+            let x = pair.baseline.counts.quantile(0.95).unwrap();
             for second in 0..300 {
-                interval.observe(x, baseline.tail.at_or_above(x), 1_000.0, &candidate.counts);
+                interval.observe(&pair, x);
                 if second % 10 == 9 {
                     interval.close_block();
                 }

@@ -3,10 +3,10 @@
 //! Everything here is pure: no IO, no clock. A [`Trial`] is fed one [`Slice`] a second and gives a [`Verdict`]. The
 //! pipeline, each step on past data before the present slice changes it:
 //!
-//! 1. `slice`: counts per pod become tails that are cheap to ask.
+//! 1. `slice`: counts per pod become tails that are cheap to ask; `in_flight` adds requests that have not ended.
 //! 2. `threshold`: the baseline's quantiles of the past minute, which requests are held against.
 //! 3. `warm_up`: which candidate pods count yet.
-//! 4. `fast_lane`: errors, and latency more than 2.5 times worse, on all pods, within seconds.
+//! 4. `fast_lane`: errors, stalls, missing requests, and latency more than 2.5 times worse, on all pods, within seconds.
 //! 5. `evidence`: conditional count e-processes at p50, p95, p99 and p99.9 on warm pods, clipped per (pod, 10 s) and
 //!    tempered by `dispersion`.
 //! 6. `effect`, `interval`, `non_inferiority`: how much worse, how sure, and whether health is proven.
@@ -23,6 +23,7 @@ mod dispersion;
 mod effect;
 mod evidence;
 mod fast_lane;
+mod in_flight;
 mod interval;
 mod limit;
 mod metric;
@@ -41,6 +42,6 @@ mod warm_up;
 
 pub use metric::Metric;
 pub use policy::{Policy, PolicyError};
-pub use slice::{Arm, PodId, PodSlice, Slice};
+pub use slice::{Arm, PodId, PodSlice, Slice, Stratum};
 pub use trial::Trial;
 pub use verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};

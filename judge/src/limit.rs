@@ -12,8 +12,7 @@ use crate::dispersion::Dispersion;
 use crate::evidence::Evidence;
 use crate::metric::Metric;
 use crate::policy::Policy;
-use crate::slice::ArmSecond;
-use crate::split::Split;
+use crate::slice::{Pair, Second};
 use crate::verdict::LimitFinding;
 
 /// How much of alpha all limits together have beside the rest.
@@ -54,16 +53,18 @@ impl Limit {
             .collect()
     }
 
-    /// One slice with requests of both arms.
-    pub(crate) fn observe(&mut self, baseline: &ArmSecond, candidate: &ArmSecond) {
-        let (n_a, n_b) = (baseline.n(), candidate.n());
+    /// One slice with requests of both arms. A limit is one of all requests; that the candidate is no worse is a matter of each stratum.
+    pub(crate) fn observe(&mut self, second: &Second) {
+        let Pair { baseline, candidate, .. } = &second.all;
+        let (n_a, n_b) = (baseline.tail.known(self.edge), candidate.tail.known(self.edge));
         let (a, b) = (baseline.tail.at_or_above(self.edge), candidate.tail.at_or_above(self.edge));
         self.dispersion.observe((baseline, self.edge), (candidate, self.edge));
-        let pods = || candidate.pods.iter().map(|p| (p.id, p.tail.at_or_above(self.edge), p.tail.total()));
-        self.no_worse.observe(Split { n_a, n_b, beyond: a + b }, pods());
+        for pair in second.strata().iter().filter(|pair| pair.is_comparable()) {
+            self.no_worse.observe(pair.split(self.edge, self.edge), pair.candidate.parts(self.edge));
+        }
         // Of n_b independent requests of which each is beyond with a probability of at most `allowed`.
-        let allowed = self.allowed;
-        self.keeps.observe_against(|tilt| n_b * (allowed * tilt.exp_m1()).ln_1p(), n_b * allowed, pods());
+        let (allowed, parts) = (self.allowed, candidate.parts(self.edge));
+        self.keeps.observe_against(|tilt| n_b * (allowed * tilt.exp_m1()).ln_1p(), n_b * allowed, parts);
         self.recent.push_back([a, n_a, b, n_b]);
         if self.recent.len() > RECENT_S {
             self.recent.pop_front();

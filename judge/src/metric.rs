@@ -13,11 +13,22 @@ pub enum Metric {
     P999,
     /// The share of requests that failed.
     Errors,
+    /// Pods that answer nothing while requests wait.
+    Stalls,
+    /// Completed requests against those that the candidate's weight promises.
+    Throughput,
 }
 
 /// The quantiles that are judged, in the order of every per-quantile array in this crate.
 pub(crate) const QUANTILES: [(Metric, f64); 4] =
     [(Metric::P50, 0.5), (Metric::P95, 0.95), (Metric::P99, 0.99), (Metric::P999, 0.999)];
+
+impl Metric {
+    /// Whether it is a quantile of latency.
+    pub fn is_latency(self) -> bool {
+        QUANTILES.iter().any(|(metric, _)| *metric == self)
+    }
+}
 
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,6 +38,8 @@ impl fmt::Display for Metric {
             Metric::P99 => "p99",
             Metric::P999 => "p99.9",
             Metric::Errors => "errors",
+            Metric::Stalls => "stalls",
+            Metric::Throughput => "throughput",
         })
     }
 }

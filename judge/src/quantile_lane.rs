@@ -8,8 +8,7 @@ use crate::interval::Interval;
 use crate::metric::QUANTILES;
 use crate::non_inferiority::NonInferiority;
 use crate::policy::Policy;
-use crate::slice::ArmSecond;
-use crate::split::Split;
+use crate::slice::Second;
 use crate::threshold::{at_least, at_most};
 
 /// Differences below these are not looked for at p50, p95, p99 and p99.9. Where requests are dense the e-process sees the last
@@ -46,20 +45,18 @@ impl QuantileLane {
         }
     }
 
-    /// One slice with requests of both arms, held against the baseline's `threshold`.
-    pub(crate) fn observe(&mut self, threshold: Bucket, baseline: &ArmSecond, candidate: &ArmSecond) {
+    /// One slice with requests of both arms, held against the baseline's `threshold`: each stratum by itself, the pods' scatter over all.
+    pub(crate) fn observe(&mut self, threshold: Bucket, second: &Second) {
         self.threshold = Some(threshold);
-        let (n_a, n_b) = (baseline.n(), candidate.n());
         let beyond = at_least(threshold, self.margin);
-        self.dispersion.observe((baseline, threshold), (candidate, beyond));
-        let a = baseline.tail.at_or_above(threshold);
-        let split = |b: f64| Split { n_a, n_b, beyond: a + b };
-        let pods = candidate.pods.iter().map(|p| (p.id, p.tail.at_or_above(beyond), p.tail.total()));
-        self.evidence.observe(split(candidate.tail.at_or_above(beyond)), pods);
         let edge = at_most(threshold, self.worst_pass);
-        let b = candidate.tail.at_or_above(edge);
-        self.non_inferiority.observe(split(b), b, baseline.tail.at_or_above(edge));
-        self.interval.observe(threshold, a, n_a, &candidate.counts);
+        self.dispersion.observe((&second.all.baseline, threshold), (&second.all.candidate, beyond));
+        for pair in second.strata().iter().filter(|pair| pair.is_comparable()) {
+            self.evidence.observe(pair.split(threshold, beyond), pair.candidate.parts(beyond));
+            let (a, b) = (&pair.baseline.tail, &pair.candidate.tail);
+            self.non_inferiority.observe(pair.split(threshold, edge), b.at_or_above(edge), a.at_or_above(edge));
+            self.interval.observe(pair, threshold);
+        }
     }
 
     /// Ends a 10 s block.

@@ -37,6 +37,18 @@ fn regressed(f: &mut fmt::Formatter<'_>, verdict: &Verdict, cause: &Cause) -> fm
     } else if cause.metric == Metric::Errors {
         let (a, b) = verdict.error_rates;
         write!(f, "errors: {} of the candidate's requests fail against {}", percent(b), percent(a))?;
+    } else if cause.metric == Metric::Stalls {
+        let seconds = verdict.finding(Metric::Stalls).map_or(0, |finding| finding.beyond);
+        write!(
+            f,
+            "the candidate answers nothing: requests wait in its pods, {} pod-seconds so far",
+            thousands(seconds)
+        )?;
+    } else if cause.metric == Metric::Throughput {
+        let (completed, promised) =
+            verdict.finding(Metric::Throughput).map_or((0, 0.0), |finding| (finding.beyond, finding.beyond_expected));
+        let (completed, promised) = (thousands(completed), thousands(promised.round() as u64));
+        write!(f, "throughput: {completed} candidate requests were completed where its weight promises {promised}")?;
     } else if cause.fast {
         write!(f, "{} more than {} times slower", cause.metric, crate::fast_lane::RATIO)?;
     } else if let Some(finding) = verdict.finding(cause.metric) {
@@ -123,7 +135,7 @@ fn missing(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
 }
 
 fn marginal(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
-    let slower = verdict.findings.iter().filter(|x| x.metric != Metric::Errors && x.lower.is_some_and(|l| l > 1.0));
+    let slower = verdict.findings.iter().filter(|x| x.metric.is_latency() && x.lower.is_some_and(|l| l > 1.0));
     match slower.max_by(|x, y| x.lower.unwrap_or(0.0).total_cmp(&y.lower.unwrap_or(0.0))) {
         Some(finding) => write!(
             f,
@@ -146,7 +158,7 @@ fn ruled_out(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
 impl Verdict {
     /// The pod that alone drives a regression of latency, if one does.
     pub fn driving_pod(&self) -> Option<WorstPod> {
-        let by_quantiles = self.cause.is_some_and(|cause| cause.metric != Metric::Errors && cause.limit.is_none());
+        let by_quantiles = self.cause.is_some_and(|cause| cause.metric.is_latency() && cause.limit.is_none());
         self.worst_pod.filter(|worst| by_quantiles && worst.is_alone())
     }
 

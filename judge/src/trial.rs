@@ -3,14 +3,14 @@
 mod decide;
 
 use crate::effect::Effect;
-use crate::fast_lane::{self, Errors, LANES, Latency};
+use crate::fast_lane::{self, Errors, LANES, Latency, Stall, Throughput};
+use crate::in_flight::InFlight;
 use crate::limit::{self, Limit};
 use crate::metric::QUANTILES;
 use crate::policy::Policy;
 use crate::quantile_lane::QuantileLane;
-use crate::slice::{Arm, ArmSecond, Slice};
-use crate::split::Split;
-use crate::threshold::{Thresholds, at_least};
+use crate::slice::{Arm, ArmSecond, Pair, PodSlice, Second, Slice};
+use crate::threshold::Thresholds;
 use crate::verdict::Verdict;
 use crate::warm_up::WarmUp;
 
@@ -37,6 +37,9 @@ pub struct Trial {
     effect: Effect,
     fast: [Latency; LANES],
     errors: Errors,
+    stall: Stall,
+    throughput: Throughput,
+    in_flight: InFlight,
     limits: Vec<Limit>,
     evidence_since: Option<u64>,
     regressed: Option<Box<Verdict>>,
@@ -67,6 +70,9 @@ impl Trial {
             effect: Effect::new(),
             fast: std::array::from_fn(|_| fast.clone()),
             errors: Errors::new(policy.false_rollback(), policy.trial_s()),
+            stall: Stall::new(policy.false_rollback(), policy.trial_s()),
+            throughput: Throughput::new(policy.false_rollback(), policy.trial_s()),
+            in_flight: InFlight::default(),
             limits: Limit::all(&policy, blocks),
             evidence_since: None,
             regressed: None,
@@ -83,8 +89,8 @@ impl Trial {
         }
         self.last_second = Some(second);
         self.pods_known &= slice.pods_known;
-        let baseline = ArmSecond::of(slice, Arm::Baseline, |_| true);
-        let candidate = ArmSecond::of(slice, Arm::Candidate, |_| true);
+        let counted = Second::of(slice, &self.in_flight, |_| true);
+        let Pair { baseline, candidate, .. } = &counted.all;
         self.baseline_requests = self.baseline_requests.saturating_add(baseline.requests as u64);
         self.candidate_requests = self.candidate_requests.saturating_add(candidate.requests as u64);
         let busy = candidate.pods.iter().filter(|p| p.requests > 0.0 || p.tail.total() > 0.0).map(|p| p.id);
@@ -92,34 +98,32 @@ impl Trial {
         if candidate.requests > 0.0 || candidate.n() > 0.0 {
             self.candidate_since.get_or_insert(second);
         }
-        self.observe_fast(second, &baseline, &candidate);
-        self.observe_judged(second, slice, &baseline, candidate);
-        self.thresholds.observe(second, &baseline.counts);
+        self.observe_fast(slice, &counted);
+        self.observe_judged(slice, &counted);
+        self.thresholds.observe(second, &counted.all.baseline.counts);
+        self.in_flight.remember(slice.pods.iter());
         self.weigh(second);
     }
 
     /// All candidate pods, warm or not. Errors are compared from the first second, also while there is no threshold.
-    fn observe_fast(&mut self, second: u64, baseline: &ArmSecond, candidate: &ArmSecond) {
-        let pods: Vec<_> =
-            candidate.pods.iter().filter(|p| p.requests > 0.0).map(|p| (p.id, p.errors, p.requests)).collect();
-        self.errors.observe(second, (baseline.errors, baseline.requests), &pods);
-        if !(baseline.n() > 0.0 && candidate.n() > 0.0) {
-            return;
+    fn observe_fast(&mut self, slice: &Slice, counted: &Second) {
+        let Pair { baseline, candidate, .. } = &counted.all;
+        self.errors.observe(slice.second, counted.strata());
+        self.stall.observe(baseline, candidate);
+        if let Some(weight) = slice.weight {
+            let completed = |arm: &ArmSecond| arm.requests - arm.errors;
+            self.throughput.observe(completed(baseline), completed(candidate), weight);
         }
         for (lane, threshold) in self.fast.iter_mut().zip(self.thresholds.chosen()) {
-            let Some(threshold) = threshold else { continue };
-            let beyond = at_least(threshold, fast_lane::RATIO);
-            let split = Split {
-                n_a: baseline.n(),
-                n_b: candidate.n(),
-                beyond: baseline.tail.at_or_above(threshold) + candidate.tail.at_or_above(beyond),
-            };
-            lane.observe(split, candidate.pods.iter().map(|p| (p.id, p.tail.at_or_above(beyond), p.tail.total())));
+            if let Some(threshold) = threshold {
+                lane.observe(counted.strata(), threshold);
+            }
         }
     }
 
     /// Warm candidate pods only; with none of them the slice counts for neither arm.
-    fn observe_judged(&mut self, second: u64, slice: &Slice, baseline: &ArmSecond, all: ArmSecond) {
+    fn observe_judged(&mut self, slice: &Slice, counted: &Second) {
+        let second = slice.second;
         let block = self.candidate_since.map_or(0, |since| (second - since) / BLOCK_S);
         if block != self.block {
             self.block = block;
@@ -129,26 +133,27 @@ impl Trial {
         }
         let [p50, p95, ..] = self.thresholds.chosen();
         if let (Some(p50), Some(p95)) = (p50, p95) {
-            self.warm_up.observe(baseline, &all, p50, p95);
+            self.warm_up.observe(&counted.all, p50, p95);
         }
-        let is_judged = |pod| self.warm_up.is_judged(pod, second);
-        let warm = all.pods.iter().all(|p| is_judged(p.id));
-        let candidate = if warm { all } else { ArmSecond::of(slice, Arm::Candidate, is_judged) };
-        if !(baseline.n() > 0.0 && candidate.n() > 0.0) {
+        let is_judged = |pod: &PodSlice| pod.arm == Arm::Baseline || self.warm_up.is_judged(pod.pod, second);
+        let all_are = slice.pods.iter().all(is_judged);
+        let warm = (!all_are).then(|| Second::of(slice, &self.in_flight, is_judged));
+        let judged = warm.as_ref().unwrap_or(counted);
+        if !judged.all.is_comparable() {
             return;
         }
-        self.limits.iter_mut().for_each(|limit| limit.observe(baseline, &candidate));
+        self.limits.iter_mut().for_each(|limit| limit.observe(judged));
         let thresholds = self.thresholds.chosen();
         if thresholds.iter().all(Option::is_none) {
             return;
         }
         for (lane, threshold) in self.lanes.iter_mut().zip(thresholds) {
             if let Some(threshold) = threshold {
-                lane.observe(threshold, baseline, &candidate);
+                lane.observe(threshold, judged);
             }
         }
-        self.effect.observe(&baseline.counts, &candidate.counts);
+        judged.strata().iter().for_each(|pair| self.effect.observe(&pair.baseline.counts, &pair.candidate.counts));
         self.judged_s += 1;
-        self.judged_requests += candidate.n();
+        self.judged_requests += judged.all.candidate.n();
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::slice::{ArmSecond, PODS_MAX, PodId, counted_as};
+use crate::slice::{PODS_MAX, Pair, PodId, counted_as};
 
 /// Length of an age block.
 const BLOCK_S: u64 = 10;
@@ -123,16 +123,16 @@ impl WarmUp {
     }
 
     /// Takes in a second's exceedances; `beyond` holds the counts beyond p50 and p95.
-    pub(crate) fn observe(&mut self, baseline: &ArmSecond, candidate: &ArmSecond, p50: Edges, p95: Edges) {
+    pub(crate) fn observe(&mut self, Pair { baseline, candidate, .. }: &Pair, p50: Edges, p95: Edges) {
         let a = [baseline.tail.at_or_above(p50), baseline.tail.at_or_above(p95)];
         for (at, cohort) in self.cohorts.iter_mut().enumerate().filter(|(_, c)| c.warm_at.is_none()) {
             let [block, ..] = &mut cohort.blocks;
-            block.n_a += baseline.n();
+            block.n_a += baseline.tail.known(p50);
             for (sum, a) in block.a.iter_mut().zip(a) {
                 *sum += a;
             }
             for pod in candidate.pods.iter().filter(|p| self.of.get(&p.id) == Some(&at)) {
-                block.n_b += pod.tail.total();
+                block.n_b += pod.tail.known(p50);
                 for (sum, x) in block.b.iter_mut().zip([p50, p95]) {
                     *sum += pod.tail.at_or_above(x);
                 }

@@ -1,7 +1,7 @@
 //! Whatever a caller feeds it, a trial does not panic, and says something that can be read.
 
 use proptest::prelude::*;
-use serin_judge::{Arm, Metric, PodId, PodSlice, Policy, Slice, State, Trial};
+use serin_judge::{Arm, Metric, PodId, PodSlice, Policy, Slice, State, Stratum, Trial};
 use serin_sketch::{BUCKETS, Bucket, Counts, Micros};
 
 fn number() -> impl Strategy<Value = u64> {
@@ -14,20 +14,20 @@ fn counts() -> impl Strategy<Value = Counts> {
 }
 
 fn pod() -> impl Strategy<Value = PodSlice> {
-    (any::<bool>(), prop_oneof![0u32..4, any::<u32>()], counts(), number(), number()).prop_map(
-        |(candidate, pod, latency, requests, errors)| PodSlice {
-            arm: if candidate { Arm::Candidate } else { Arm::Baseline },
-            pod: PodId(pod),
-            latency,
-            requests,
-            errors,
+    let stratum = prop_oneof![4 => Just(0u16), 2 => 0u16..3, 1 => any::<u16>()];
+    let in_flight = prop_oneof![2 => Just(Counts::new()), 1 => counts()];
+    (any::<bool>(), prop_oneof![0u32..4, any::<u32>()], stratum, counts(), in_flight, number(), number()).prop_map(
+        |(candidate, pod, stratum, latency, in_flight, requests, errors)| {
+            let arm = if candidate { Arm::Candidate } else { Arm::Baseline };
+            PodSlice { latency, in_flight, requests, errors, ..PodSlice::new(arm, PodId(pod), Stratum(stratum)) }
         },
     )
 }
 
 fn slice() -> impl Strategy<Value = Slice> {
-    (prop_oneof![10 => 0u64..400, 1 => any::<u64>()], prop::collection::vec(pod(), 0..8), any::<bool>())
-        .prop_map(|(second, pods, pods_known)| Slice { second, pods, pods_known })
+    let weight = prop_oneof![Just(None), (0.0f64..=1.0).prop_map(Some), Just(Some(f64::NAN)), Just(Some(-3.0))];
+    (prop_oneof![10 => 0u64..400, 1 => any::<u64>()], prop::collection::vec(pod(), 0..8), any::<bool>(), weight)
+        .prop_map(|(second, pods, pods_known, weight)| Slice { second, pods, pods_known, weight })
 }
 
 proptest! {
@@ -58,8 +58,8 @@ proptest! {
 
 #[test]
 fn slices_out_of_order_are_ignored() {
-    let pod = PodSlice { arm: Arm::Candidate, pod: PodId(0), latency: Counts::new(), requests: 5, errors: 0 };
-    let slice = |second| Slice { second, pods: vec![pod.clone()], pods_known: true };
+    let pod = PodSlice { requests: 5, ..PodSlice::new(Arm::Candidate, PodId(0), Stratum(0)) };
+    let slice = |second| Slice { pods: vec![pod.clone()], ..Slice::new(second) };
     let mut trial = Trial::new(Policy::default(), 100);
     for second in [99, 100, 100, 101, 100, 103] {
         trial.observe(&slice(second));

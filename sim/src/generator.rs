@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use serin_judge::{Arm, PodId, PodSlice, Slice};
+use serin_judge::{Arm, PodId, PodSlice, Slice, Stratum};
 use serin_sketch::{Bucket, Counts, Micros};
 
 use crate::{
@@ -98,7 +98,7 @@ impl Generator {
             pods.push(self.pod(pod, rate, Doing { frozen, ..doing }, second));
         }
         self.pods = all;
-        Slice { second: EPOCH + second, pods, pods_known: self.world.pods_known }
+        Slice { pods, pods_known: self.world.pods_known, ..Slice::new(EPOCH + second) }
     }
 
     fn pods_in_all(&self) -> usize {
@@ -140,7 +140,7 @@ impl Generator {
         let arrived = poisson(&mut self.rng, rate);
         if doing.frozen {
             pod.waiting.push((second, arrived));
-            return self.slice(pod, Vec::new(), 0, 0);
+            return self.slice(pod, Vec::new(), 0, 0, second);
         }
         let mut buckets = Vec::with_capacity(arrived as usize);
         let (mut requests, mut errors, mut hanging) = (0, 0, 0);
@@ -167,10 +167,10 @@ impl Generator {
             errors += timed_out;
             buckets.extend((0..timed_out).map(|_| Bucket::of(Micros(TIMEOUT_S * 1_000_000))));
         }
-        self.slice(pod, buckets, requests, errors)
+        self.slice(pod, buckets, requests, errors, second)
     }
 
-    fn slice(&self, pod: &Pod, mut buckets: Vec<Bucket>, requests: u64, errors: u64) -> PodSlice {
+    fn slice(&self, pod: &Pod, mut buckets: Vec<Bucket>, requests: u64, errors: u64, second: u64) -> PodSlice {
         buckets.sort_unstable();
         let runs = buckets.chunk_by(|a, b| a == b);
         let latency: Counts = runs.filter_map(|run| Some((*run.first()?, run.len() as u64))).collect();
@@ -179,7 +179,13 @@ impl Generator {
             (false, Arm::Baseline) => PodId(0),
             (false, Arm::Candidate) => PodId(1),
         };
-        PodSlice { arm: pod.arm, pod: id, latency, requests, errors }
+        let hanging = pod.hanging.iter().map(|(times_out, n)| (times_out - TIMEOUT_S, *n));
+        let under_way = pod.waiting.iter().copied().chain(hanging);
+        // Requests come in half a second before their second ends, on average.
+        let aged = under_way.filter(|(came_in, n)| *came_in < second && *n > 0);
+        let in_flight =
+            aged.map(|(came_in, n)| (Bucket::of(Micros((second - came_in) * 1_000_000 + 500_000)), n)).collect();
+        PodSlice { latency, in_flight, requests, errors, ..PodSlice::new(pod.arm, id, Stratum(0)) }
     }
 }
 

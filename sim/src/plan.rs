@@ -91,7 +91,7 @@ impl Question {
             Metric::P95 => (Change::Whole(1.0 + self.increase), 0.95),
             Metric::P99 => (Change::Tail(1.0 + self.increase), 0.99),
             Metric::P999 => (Change::Tail(1.0 + self.increase), 0.999),
-            Metric::Errors => return Err(PlanError::Metric),
+            Metric::Errors | Metric::Stalls | Metric::Throughput => return Err(PlanError::Metric),
         };
         let trial_s = u64::from(self.policy.trial_s());
         let rollouts = |change, reach| -> Vec<Outcome> {

@@ -1,6 +1,7 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{Mixture, PodPart};
+use super::{Increments, Mixture};
+use crate::slice::{Pair, PodId, Stratum};
 
 /// Error rates of the candidate that are looked for.
 const TILTS: [f64; 5] = [0.1, 0.2, 0.35, 0.6, 0.95];
@@ -10,12 +11,35 @@ const WINDOW_S: u64 = 60;
 /// Seconds that [`Errors::recent`] spans.
 const RECENT_S: u64 = 10;
 
-/// (errors, requests) of both arms in one second.
-#[derive(Clone, Copy, Debug)]
+/// Errors, and of how many requests.
+type Part = (f64, f64);
+
+/// One stratum of one second: the baseline's part, and each candidate pod's.
+#[derive(Clone, Debug)]
+struct Table {
+    stratum: Stratum,
+    a: Part,
+    pods: Vec<(PodId, f64, f64)>,
+}
+
+impl Table {
+    fn of(pair: &Pair) -> Self {
+        let a = (pair.baseline.errors, pair.baseline.requests);
+        let pods = pair.candidate.pods.iter().filter(|pod| pod.requests > 0.0);
+        Table { stratum: pair.stratum, a, pods: pods.map(|pod| (pod.id, pod.errors, pod.requests)).collect() }
+    }
+
+    fn b(&self) -> Part {
+        self.pods.iter().fold((0.0, 0.0), |sum, (_, errors, n)| add(sum, (*errors, *n)))
+    }
+}
+
+/// Both arms' parts in one second.
+#[derive(Clone, Debug)]
 struct Second {
     second: u64,
-    a: (f64, f64),
-    b: (f64, f64),
+    a: Vec<(Stratum, Part)>,
+    b: Part,
 }
 
 /// The largest candidate error rate that is no reason for a rollback, given the baseline's.
@@ -72,9 +96,11 @@ pub(crate) struct Errors {
     plus: Mixture<{ TILTS.len() }>,
     times: Mixture<{ TILTS.len() }>,
     window: VecDeque<Second>,
+    /// The baseline's part in each stratum over the whole trial.
+    long_run: BTreeMap<Stratum, Part>,
     /// Over the whole trial: baseline errors and requests, candidate errors and requests, expected errors.
-    pub(crate) a: (f64, f64),
-    pub(crate) b: (f64, f64),
+    pub(crate) a: Part,
+    pub(crate) b: Part,
     pub(crate) expected_b: f64,
 }
 
@@ -85,6 +111,7 @@ impl Errors {
             plus: Mixture::new(alpha, spare, trial_s),
             times: Mixture::new(alpha, spare, trial_s),
             window: VecDeque::new(),
+            long_run: BTreeMap::new(),
             a: (0.0, 0.0),
             b: (0.0, 0.0),
             expected_b: 0.0,
@@ -100,38 +127,56 @@ impl Errors {
     pub(crate) fn recent(&self) -> (f64, f64) {
         let last = self.window.back().map_or(0, |s| s.second);
         let recent = self.window.iter().filter(|s| last - s.second < RECENT_S);
-        let (a, b) = recent.fold(((0.0, 0.0), (0.0, 0.0)), |(a, b), s| (add(a, s.a), add(b, s.b)));
-        let rate = |(errors, n): (f64, f64)| if n > 0.0 { errors / n } else { 0.0 };
+        let all = |s: &Second| s.a.iter().fold((0.0, 0.0), |sum, (_, part)| add(sum, *part));
+        let (a, b) = recent.fold(((0.0, 0.0), (0.0, 0.0)), |(a, b), s| (add(a, all(s)), add(b, s.b)));
+        let rate = |(errors, n): Part| if n > 0.0 { errors / n } else { 0.0 };
         (rate(a), rate(b))
     }
 
     /// The baseline's error rate before this second: its last minute, with two requests of its long-run rate and a
     /// little more so that it is never 0.
-    fn base(&self) -> f64 {
-        let (errors, n) = self.window.iter().fold((0.0, 0.0), |sum, s| add(sum, s.a));
-        let long_run = if self.a.1 > 0.0 { self.a.0 / self.a.1 } else { 0.0 };
+    fn base(&self, stratum: Stratum) -> f64 {
+        let parts = self.window.iter().flat_map(|s| &s.a).filter(|(of, _)| *of == stratum);
+        let (errors, n) = parts.fold((0.0, 0.0), |sum, (_, part)| add(sum, *part));
+        let all = self.long_run.get(&stratum).copied().unwrap_or_default();
+        let long_run = if all.1 > 0.0 { all.0 / all.1 } else { 0.0 };
         ((errors + 2.0 * long_run + 0.02) / (n + 22.0)).clamp(0.0005, 0.6)
     }
 
-    /// One second: baseline (errors, requests), and (pod, errors, requests) of every candidate pod.
-    pub(crate) fn observe(&mut self, second: u64, a: (f64, f64), pods: &[PodPart]) {
-        let (errors_b, n_b) = pods.iter().fold((0.0, 0.0), |sum, (_, errors, n)| add(sum, (*errors, *n)));
-        if a.1 > 0.0 && n_b > 0.0 {
-            let theta_a = self.base();
-            self.plus.observe(increments(Bound::Plus, theta_a, a, n_b, pods));
-            self.times.observe(increments(Bound::Times, theta_a, a, n_b, pods));
-            self.b = add(self.b, (errors_b, n_b));
-            self.expected_b += (a.0 + errors_b) * n_b / (a.1 + n_b);
+    /// One second, each stratum by itself.
+    pub(crate) fn observe(&mut self, second: u64, strata: &[Pair]) {
+        self.count(second, &strata.iter().map(Table::of).collect::<Vec<_>>());
+    }
+
+    fn count(&mut self, second: u64, tables: &[Table]) {
+        let comparable = || tables.iter().filter(|table| table.a.1 > 0.0 && table.b().1 > 0.0);
+        if comparable().next().is_some() {
+            let bases: Vec<f64> = comparable().map(|table| self.base(table.stratum)).collect();
+            let based = || comparable().zip(&bases);
+            self.plus.observe(Increments::of(based().map(|(table, base)| increments(Bound::Plus, *base, table))));
+            self.times.observe(Increments::of(based().map(|(table, base)| increments(Bound::Times, *base, table))));
         }
-        self.a = add(self.a, a);
-        self.window.push_back(Second { second, a, b: (errors_b, n_b) });
+        let mut now = Second { second, a: Vec::with_capacity(tables.len()), b: (0.0, 0.0) };
+        for table in tables {
+            let (a, b) = (table.a, table.b());
+            if a.1 > 0.0 && b.1 > 0.0 {
+                self.b = add(self.b, b);
+                self.expected_b += (a.0 + b.0) * b.1 / (a.1 + b.1);
+            }
+            self.a = add(self.a, a);
+            let long_run = self.long_run.entry(table.stratum).or_default();
+            *long_run = add(*long_run, a);
+            now.a.push((table.stratum, a));
+            now.b = add(now.b, b);
+        }
+        self.window.push_back(now);
         while self.window.front().is_some_and(|s| second - s.second >= WINDOW_S) {
             self.window.pop_front();
         }
     }
 }
 
-fn add(x: (f64, f64), y: (f64, f64)) -> (f64, f64) {
+fn add(x: Part, y: Part) -> Part {
     (x.0 + y.0, x.1 + y.1)
 }
 
@@ -141,13 +186,8 @@ fn times_ln(x: f64, y: f64) -> f64 {
 }
 
 /// Every candidate pod's increments against one null hypothesis.
-fn increments(
-    bound: Bound,
-    theta_a: f64,
-    (errors_a, n_a): (f64, f64),
-    n_b: f64,
-    pods: &[PodPart],
-) -> impl Iterator<Item = [f64; TILTS.len()]> {
+fn increments(bound: Bound, theta_a: f64, table: &Table) -> impl Iterator<Item = (PodId, [f64; TILTS.len()])> {
+    let ((errors_a, n_a), (_, n_b)) = (table.a, table.b());
     let nulls = TILTS.map(|theta_b| {
         (theta_b > 1.05 * bound.of(theta_a)).then(|| {
             let u = nearest_null(n_a, n_b, theta_a, theta_b, bound);
@@ -156,11 +196,12 @@ fn increments(
             (baseline, (theta_b / g).ln(), ((1.0 - theta_b) / (1.0 - g)).ln())
         })
     });
-    pods.iter().map(move |(_, errors, n)| {
-        nulls.map(|null| match null {
+    table.pods.iter().map(move |(pod, errors, n)| {
+        let inc = nulls.map(|null| match null {
             Some((baseline, failed, served)) => errors * failed + (n - errors) * served + n / n_b * baseline,
             None => 0.0,
-        })
+        });
+        (*pod, inc)
     })
 }
 
@@ -171,11 +212,15 @@ mod tests {
     use crate::slice::PodId;
     use proptest::prelude::*;
 
+    fn table(a: Part, (errors, n): Part) -> Table {
+        Table { stratum: Stratum(0), a, pods: vec![(PodId(1), errors, n)] }
+    }
+
     /// Seconds until the lane fires with these error rates, 100 requests a second in each arm, at most 300.
     fn fires(rate_a: f64, rate_b: f64) -> Option<u64> {
         let mut lane = Errors::new(1e-3, 1_800);
         (1..=300).find(|s| {
-            lane.observe(*s, (100.0 * rate_a, 100.0), &[(PodId(1), 100.0 * rate_b, 100.0)]);
+            lane.count(*s, &[table((100.0 * rate_a, 100.0), (100.0 * rate_b, 100.0))]);
             lane.ln_e() >= threshold(1e-3)
         })
     }
@@ -200,8 +245,7 @@ mod tests {
                 let mut mean = 0.0;
                 for (a, pa) in [(1.0, p_a), (0.0, 1.0 - p_a)] {
                     for (b, pb) in [(1.0, p_b), (0.0, 1.0 - p_b)] {
-                        let pods = [(PodId(1), b, 1.0)];
-                        let inc = increments(bound, theta_a, (a, 1.0), 1.0, &pods).next().unwrap()[tilt];
+                        let inc = increments(bound, theta_a, &table((a, 1.0), (b, 1.0))).next().unwrap().1[tilt];
                         mean += pa * pb * inc.exp();
                     }
                 }

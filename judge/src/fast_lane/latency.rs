@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
 
-use super::{Mixture, PodPart};
-use crate::slice::{PodId, counted_as};
+use serin_sketch::Bucket;
+
+use super::{Increments, Mixture};
+use crate::slice::{Pair, PodId, counted_as};
 use crate::split::Split;
+use crate::threshold::at_least;
 use crate::verdict::WorstPod;
 
 /// The tested ratio: not slower by 150%.
@@ -39,23 +42,33 @@ impl Latency {
         (pods > 1).then_some(WorstPod { pod: *pod, pods, share, log_evidence_without: None })
     }
 
-    /// One second: the table and each candidate pod's part beyond [`RATIO`] times the threshold.
-    pub(crate) fn observe(&mut self, split: Split, pods: impl Iterator<Item = PodPart>) {
-        let mut ln_c = [0.0; TILTS.len()];
-        for (c, tilt) in ln_c.iter_mut().zip(TILTS) {
-            *c = split.ln_normaliser(tilt);
+    /// One second: how many requests of each stratum took [`RATIO`] times the baseline's threshold.
+    pub(crate) fn observe(&mut self, strata: &[Pair], threshold: Bucket) {
+        let edge = at_least(threshold, RATIO);
+        let tables = strata.iter().map(|pair| (pair, pair.split(threshold, edge)));
+        let comparable = tables.filter(|(_, split)| split.n_a > 0.0 && split.n_b > 0.0);
+        self.mixture
+            .observe(Increments::of(comparable.map(|(pair, split)| increments(split, pair.candidate.parts(edge)))));
+        for (pod, beyond, _) in strata.iter().flat_map(|pair| pair.candidate.parts(edge)) {
+            let pod = counted_as(pod, self.beyond.contains_key(&pod), self.beyond.len());
+            *self.beyond.entry(pod).or_default() += beyond;
         }
-        let known = &mut self.beyond;
-        self.mixture.observe(pods.map(|(pod, beyond, n)| {
-            let pod = counted_as(pod, known.contains_key(&pod), known.len());
-            *known.entry(pod).or_default() += beyond;
-            let mut inc = [0.0; TILTS.len()];
-            for ((inc, tilt), ln_c) in inc.iter_mut().zip(TILTS).zip(ln_c) {
-                *inc = beyond * tilt - n / split.n_b * ln_c;
-            }
-            inc
-        }));
     }
+}
+
+/// What each candidate pod, of whose n requests so many are beyond, adds for each tilt.
+fn increments(
+    split: Split,
+    pods: impl Iterator<Item = (PodId, f64, f64)>,
+) -> impl Iterator<Item = (PodId, [f64; TILTS.len()])> {
+    let ln_c = TILTS.map(|tilt| split.ln_normaliser(tilt));
+    pods.map(move |(pod, beyond, n)| {
+        let mut inc = [0.0; TILTS.len()];
+        for ((inc, tilt), ln_c) in inc.iter_mut().zip(TILTS).zip(ln_c) {
+            *inc = beyond * tilt - n / split.n_b * ln_c;
+        }
+        (pod, inc)
+    })
 }
 
 #[cfg(test)]
@@ -63,16 +76,20 @@ mod tests {
     use super::*;
     use crate::slice::PodId;
 
+    fn second(lane: &mut Latency, split: Split, pods: &[(PodId, f64, f64)]) {
+        lane.mixture.observe(Increments::of([increments(split, pods.iter().copied())].into_iter()));
+    }
+
     #[test]
     fn fires_after_eight_seconds_and_not_before() {
         let mut lane = Latency::new(1e-3, 1_800);
         let split = Split { n_a: 500.0, n_b: 500.0, beyond: 150.0 };
         let pods = [(PodId(1), 70.0, 250.0), (PodId(2), 55.0, 250.0)];
         for _ in 0..7 {
-            lane.observe(split, pods.into_iter());
+            second(&mut lane, split, &pods);
         }
         assert!(lane.ln_e() < super::super::threshold(1e-3));
-        lane.observe(split, pods.into_iter());
+        second(&mut lane, split, &pods);
         assert!(lane.ln_e() >= super::super::threshold(1e-3), "{}", lane.ln_e());
     }
 
@@ -80,7 +97,7 @@ mod tests {
     fn equal_arms_leave_no_evidence() {
         let mut lane = Latency::new(1e-3, 1_800);
         for _ in 0..1_000 {
-            lane.observe(Split { n_a: 500.0, n_b: 500.0, beyond: 10.0 }, [(PodId(1), 5.0, 500.0)].into_iter());
+            second(&mut lane, Split { n_a: 500.0, n_b: 500.0, beyond: 10.0 }, &[(PodId(1), 5.0, 500.0)]);
         }
         assert!(lane.ln_e() < 0.1);
     }

@@ -21,7 +21,7 @@ impl Trial {
         self.lanes.iter_mut().for_each(|lane| lane.weigh());
         self.limits.iter_mut().for_each(Limit::weigh);
         let slow = self.lanes.iter().map(|lane| lane.evidence.ln_e());
-        let fast = self.fast.iter().map(|lane| lane.ln_e()).chain([self.errors.ln_e()]);
+        let fast = self.fast_evidence().map(|(_, ln_e)| ln_e);
         let limits = self.limits.iter().map(Limit::ln_e);
         let most = slow.chain(fast).chain(limits).fold(0.0, f64::max);
         self.evidence_since = if most > EVIDENCE.ln() { self.evidence_since.or(Some(second)) } else { None };
@@ -41,9 +41,8 @@ impl Trial {
     fn cause(&self) -> Option<Cause> {
         let alpha = self.policy.false_rollback();
         let log_threshold = fast_lane::threshold(alpha);
-        let fast = self.fast.iter().zip(QUANTILES).map(|(lane, (metric, _))| (metric, lane.ln_e()));
-        let mut fast = fast.chain([(Metric::Errors, self.errors.ln_e())]).filter(|(_, e)| *e >= log_threshold);
-        if let Some((metric, log_evidence)) = fast.next_back() {
+        let fired = self.fast_evidence().filter(|(_, ln_e)| *ln_e >= log_threshold);
+        if let Some((metric, log_evidence)) = fired.last() {
             return Some(Cause { metric, fast: true, limit: None, log_evidence, log_threshold });
         }
         if let Some(cause) = self.broken_limit(alpha) {
@@ -63,6 +62,14 @@ impl Trial {
         });
         let most = proven.max_by(|((x, _), _), ((y, _), _)| x.evidence.ln_e().total_cmp(&y.evidence.ln_e()));
         most.map(|((_, (metric, _)), _)| Cause { metric, fast: false, limit: None, log_evidence, log_threshold })
+    }
+
+    /// ln of the evidence of each fast lane, in ascending order of what is said if several fire at once: of a release that answers nothing,
+    /// not that it is slow.
+    fn fast_evidence(&self) -> impl Iterator<Item = (Metric, f64)> {
+        let latency = self.fast.iter().zip(QUANTILES).map(|(lane, (metric, _))| (metric, lane.ln_e()));
+        let throughput = (Metric::Throughput, self.throughput.ln_e());
+        latency.chain([throughput, (Metric::Stalls, self.stall.ln_e()), (Metric::Errors, self.errors.ln_e())])
     }
 
     fn broken_limit(&self, alpha: f64) -> Option<Cause> {
@@ -176,7 +183,44 @@ impl Trial {
         if self.errors.b.1 > 0.0 {
             findings.push(self.errors_finding());
         }
+        if self.stall.pod_seconds > 0 {
+            let beyond = self.stall.pod_seconds;
+            findings.push(Finding { beyond, ..self.fast_finding(Metric::Stalls, self.stall.ln_e()) });
+        }
+        if self.throughput.promised > 0.0 {
+            findings.push(self.throughput_finding());
+        }
         findings
+    }
+
+    /// A finding of a fast lane that is not one of latency.
+    fn fast_finding(&self, metric: Metric, log_evidence: f64) -> Finding {
+        Finding {
+            metric,
+            ratio: None,
+            recent_ratio: None,
+            interval: None,
+            lower: None,
+            upper: None,
+            log_evidence,
+            log_threshold: fast_lane::threshold(self.policy.false_rollback()),
+            dispersion: 1.0,
+            threshold: None,
+            beyond: 0,
+            beyond_total: 0,
+            beyond_expected: 0.0,
+        }
+    }
+
+    fn throughput_finding(&self) -> Finding {
+        let lane = &self.throughput;
+        Finding {
+            ratio: Some(lane.completed / lane.promised),
+            beyond: lane.completed as u64,
+            beyond_total: lane.of as u64,
+            beyond_expected: lane.promised,
+            ..self.fast_finding(Metric::Throughput, lane.ln_e())
+        }
     }
 
     fn latency_finding(&self, at: usize, metric: Metric, ratios: Ratios) -> Finding {
@@ -209,19 +253,11 @@ impl Trial {
     fn errors_finding(&self) -> Finding {
         let (a, b) = (self.errors.a, self.errors.b);
         Finding {
-            metric: Metric::Errors,
             ratio: (a.0 > 0.0 && b.1 > 0.0).then(|| (b.0 / b.1) / (a.0 / a.1)),
-            recent_ratio: None,
-            interval: None,
-            lower: None,
-            upper: None,
-            log_evidence: self.errors.ln_e(),
-            log_threshold: fast_lane::threshold(self.policy.false_rollback()),
-            dispersion: 1.0,
-            threshold: None,
             beyond: b.0 as u64,
             beyond_total: (a.0 + b.0) as u64,
             beyond_expected: self.errors.expected_b,
+            ..self.fast_finding(Metric::Errors, self.errors.ln_e())
         }
     }
 }
