@@ -22,9 +22,9 @@ const SPLIT_FROM: u32 = 15;
 /// Standard deviation of pods' log exceedance rates that is assumed without history. A tail heavy as x^-3 turns
 /// pods that are 4% slower or faster into this much. Simulated with 3 + 3 pods and bursts over 10 min: no false rollback
 /// in 400 runs with pods 6% apart, 1 in 150 with pods 10% apart.
-const ASSUMED_SPREAD: f64 = 0.12;
+pub(crate) const ASSUMED_SPREAD: f64 = 0.12;
 /// Assumed or historical spread is taken this much larger.
-const SPREAD_MARGIN: f64 = 1.5;
+pub(crate) const SPREAD_MARGIN: f64 = 1.5;
 /// What the assumption weighs, in degrees of freedom.
 const SPREAD_NU: u32 = 20;
 
@@ -169,6 +169,8 @@ pub(crate) struct Dispersion {
     pub(crate) candidate: ArmScatter,
     drift: Drift,
     blocks: f64,
+    /// Standard deviation of pods' log exceedance rates, from earlier days or assumed.
+    spread: f64,
     /// Tail probability of the small-sample inflation.
     p: f64,
     inflation: BTreeMap<u32, f64>,
@@ -176,13 +178,14 @@ pub(crate) struct Dispersion {
 
 impl Dispersion {
     /// `alpha`: the false-rollback probability; the inflation is taken at alpha/40 (four quantiles, ten looks that
-    /// matter).
-    pub(crate) fn new(alpha: f64) -> Self {
+    /// matter). `spread`: what earlier days say of the pods, if anything.
+    pub(crate) fn new(alpha: f64, spread: Option<f64>) -> Self {
         Dispersion {
             baseline: ArmScatter::default(),
             candidate: ArmScatter::default(),
             drift: Drift::default(),
             blocks: 1.0,
+            spread: spread.unwrap_or(ASSUMED_SPREAD),
             p: alpha / 40.0,
             inflation: BTreeMap::new(),
         }
@@ -233,7 +236,7 @@ impl Dispersion {
             return (1.0 + relative * ((within - 1.0).max(0.0) + kappa * persistent)).max(1.0);
         }
         let within = if nu == 0 && self.drift.nu > 0.0 { self.drift.chi / self.drift.nu } else { within };
-        let spread = (SPREAD_MARGIN * ASSUMED_SPREAD).powi(2) * (a.expected / a.pods) / (1.0 - a.rate).max(1e-9);
+        let spread = (SPREAD_MARGIN * self.spread).powi(2) * (a.expected / a.pods) / (1.0 - a.rate).max(1e-9);
         let weighed = (f64::from(nu) * persistent + f64::from(SPREAD_NU) * spread) / f64::from(nu + SPREAD_NU);
         let kappa = self.inflation(nu + SPREAD_NU);
         let assumed = 1.0 + relative * ((within - 1.0).max(0.0) + kappa * weighed);
@@ -251,7 +254,7 @@ mod tests {
 
     /// `pods` pods in each arm, each with its scale of 100 in 1,000 a block, and alternating by `swing`.
     fn dispersion(pods: u32, blocks: u32, scale: impl Fn(u32) -> f64, swing: f64) -> Dispersion {
-        let mut dispersion = Dispersion::new(1e-3);
+        let mut dispersion = Dispersion::new(1e-3, None);
         for block in 0..blocks {
             for pod in 0..pods {
                 let sign = if (block + pod) % 2 == 0 { 1.0 } else { -1.0 };

@@ -11,7 +11,8 @@
 //!    tempered by `dispersion`.
 //! 6. `effect`, `interval`, `non_inferiority`: how much worse, how sure, and whether health is proven.
 //! 7. `limit`: absolute limits, with a part of the false-rollback probability of their own.
-//! 8. `trial`: the decision, and `sentence`: how to say it.
+//! 8. `past`: a candidate that has the traffic alone, against the baseline's past, which comes as a `history`.
+//! 9. `trial`: the decision, and `sentence`: how to say it.
 //!
 //! [`reference`](mod@reference) holds what other tools do, for comparison only.
 //!
@@ -23,11 +24,13 @@ mod dispersion;
 mod effect;
 mod evidence;
 mod fast_lane;
+mod history;
 mod in_flight;
 mod interval;
 mod limit;
 mod metric;
 mod non_inferiority;
+mod past;
 mod policy;
 mod quantile_lane;
 pub mod reference;
@@ -40,8 +43,9 @@ mod trial;
 mod verdict;
 mod warm_up;
 
+pub use history::{History, PodSpread};
 pub use metric::Metric;
 pub use policy::{Policy, PolicyError};
 pub use slice::{Arm, PodId, PodSlice, Slice, Stratum};
 pub use trial::Trial;
-pub use verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};
+pub use verdict::{By, Cause, Finding, LimitFinding, Missing, PastFinding, State, Verdict, WorstPod};

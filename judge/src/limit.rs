@@ -47,7 +47,7 @@ impl Limit {
                 edge: Bucket::at_or_above(latency),
                 keeps: Evidence::new(policy.false_rollback(), blocks).alone(),
                 no_worse: Evidence::new(policy.false_rollback(), blocks),
-                dispersion: Dispersion::new(policy.false_rollback()),
+                dispersion: Dispersion::new(policy.false_rollback(), None),
                 recent: VecDeque::new(),
             })
             .collect()

@@ -4,6 +4,7 @@ use serin_sketch::Bucket;
 
 use crate::dispersion::Dispersion;
 use crate::evidence::Evidence;
+use crate::history::PodSpread;
 use crate::interval::Interval;
 use crate::metric::QUANTILES;
 use crate::non_inferiority::NonInferiority;
@@ -31,12 +32,12 @@ pub(crate) struct QuantileLane {
 
 impl QuantileLane {
     /// `at`: which of [`QUANTILES`]. `blocks`: how many 10 s blocks the trial lasts.
-    pub(crate) fn new(at: usize, policy: &Policy, blocks: u32) -> Self {
+    pub(crate) fn new(at: usize, policy: &Policy, pods: PodSpread, blocks: u32) -> Self {
         QuantileLane {
             margin: MARGINS.get(at).copied().unwrap_or(1.0),
             evidence: Evidence::new(policy.false_rollback(), blocks),
             non_inferiority: NonInferiority::default(),
-            dispersion: Dispersion::new(policy.false_rollback()),
+            dispersion: Dispersion::new(policy.false_rollback(), pods.at(at)),
             interval: Interval::new(1.0 + policy.pass()),
             bounds: (None, None),
             worst_pass: 1.0 + policy.regression(),

@@ -5,7 +5,7 @@ use std::fmt;
 use serin_sketch::thousands;
 
 use crate::metric::Metric;
-use crate::verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};
+use crate::verdict::{By, Cause, Finding, LimitFinding, Missing, PastFinding, State, Verdict, WorstPod};
 
 /// A rate as a percentage with two significant digits below 10%.
 fn percent(rate: f64) -> String {
@@ -28,12 +28,14 @@ fn odds(ln: f64) -> String {
 }
 
 fn regressed(f: &mut fmt::Formatter<'_>, verdict: &Verdict, cause: &Cause) -> fmt::Result {
-    let is_limit = |x: &&LimitFinding| x.metric == cause.metric && Some(x.limit) == cause.limit;
+    let is_limit = |x: &&LimitFinding| x.metric == cause.metric && By::Limit(x.limit) == cause.by;
     if let Some(limit) = verdict.limits.iter().find(is_limit) {
         write!(f, "{} over its limit of {}", limit.metric, limit.limit)?;
         let (a, b) = (percent(limit.baseline_beyond), percent(limit.candidate_beyond));
         let allowed = percent(limit.allowed);
         write!(f, ": {b} of the candidate's requests take longer where {allowed} may, and {a} of the baseline's")?;
+    } else if let Some(past) = verdict.past.iter().find(|x| x.metric == cause.metric && cause.by == By::Past) {
+        slower_than_before(f, past)?;
     } else if cause.metric == Metric::Errors {
         let (a, b) = verdict.error_rates;
         write!(f, "errors: {} of the candidate's requests fail against {}", percent(b), percent(a))?;
@@ -49,7 +51,7 @@ fn regressed(f: &mut fmt::Formatter<'_>, verdict: &Verdict, cause: &Cause) -> fm
             verdict.finding(Metric::Throughput).map_or((0, 0.0), |finding| (finding.beyond, finding.beyond_expected));
         let (completed, promised) = (thousands(completed), thousands(promised.round() as u64));
         write!(f, "throughput: {completed} candidate requests were completed where its weight promises {promised}")?;
-    } else if cause.fast {
+    } else if cause.by == By::FastLane {
         write!(f, "{} more than {} times slower", cause.metric, crate::fast_lane::RATIO)?;
     } else if let Some(finding) = verdict.finding(cause.metric) {
         slower(f, finding)?;
@@ -89,6 +91,16 @@ fn slower(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn slower_than_before(f: &mut fmt::Formatter<'_>, past: &PastFinding) -> fmt::Result {
+    let (beyond, usual) = (thousands(past.beyond), thousands(past.usual.round() as u64));
+    write!(f, "{} slower than the baseline was: {:.2}x in the {} s", past.metric, past.ratio, thousands(past.seconds))?;
+    write!(
+        f,
+        " since that has no requests; {beyond} requests beyond {} where its past explains {usual}",
+        past.threshold
+    )
 }
 
 /// Gathering, but the evidence is already above 20 to 1.
@@ -158,7 +170,9 @@ fn ruled_out(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
 impl Verdict {
     /// The pod that alone drives a regression of latency, if one does.
     pub fn driving_pod(&self) -> Option<WorstPod> {
-        let by_quantiles = self.cause.is_some_and(|cause| cause.metric.is_latency() && cause.limit.is_none());
+        let by_quantiles = self
+            .cause
+            .is_some_and(|cause| cause.metric.is_latency() && matches!(cause.by, By::Quantiles | By::FastLane));
         self.worst_pod.filter(|worst| by_quantiles && worst.is_alone())
     }
 
@@ -211,6 +225,7 @@ mod tests {
             candidate_requests: 4_800,
             findings: vec![finding()],
             limits: Vec::new(),
+            past: Vec::new(),
             cause: None,
             worst_pod: None,
             missing: None,
@@ -241,7 +256,8 @@ mod tests {
     }
 
     fn because(metric: Metric, fast: bool, log_evidence: f64) -> Verdict {
-        let cause = Cause { metric, fast, limit: None, log_evidence, log_threshold: 1e3f64.ln() };
+        let by = if fast { By::FastLane } else { By::Quantiles };
+        let cause = Cause { metric, by, log_evidence, log_threshold: 1e3f64.ln() };
         Verdict { cause: Some(cause), ..verdict(State::Regressed) }
     }
 
@@ -265,6 +281,33 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_come_back() {
+        let finding = |metric, beyond, beyond_expected| Finding { metric, beyond, beyond_expected, ..finding() };
+        let stalls = finding(Metric::Stalls, 9, 0.0);
+        let stalls = Verdict { findings: vec![stalls], ..because(Metric::Stalls, true, 11.0) };
+        insta::assert_snapshot!(stalls, @"the candidate answers nothing: requests wait in its pods, 9 pod-seconds so far; evidence 59,874 against the 1,000 it takes, after 96 s");
+        let missing = finding(Metric::Throughput, 1_240, 4_800.2);
+        let missing = Verdict { findings: vec![missing], ..because(Metric::Throughput, true, 11.0) };
+        insta::assert_snapshot!(missing, @"throughput: 1,240 candidate requests were completed where its weight promises 4,800; evidence 59,874 against the 1,000 it takes, after 96 s");
+    }
+
+    #[test]
+    fn after_a_promotion() {
+        let past = PastFinding {
+            metric: Metric::P95,
+            ratio: 1.62,
+            seconds: 240,
+            threshold: Micros(91_000),
+            beyond: 31_200,
+            usual: 14_806.4,
+            log_evidence: 9.0,
+        };
+        let mut slower = Verdict { past: vec![past], ..because(Metric::P95, false, 9.0) };
+        slower.cause.as_mut().unwrap().by = By::Past;
+        insta::assert_snapshot!(slower, @"p95 slower than the baseline was: 1.62x in the 240 s since that has no requests; 31,200 requests beyond 91.0ms where its past explains 14,806; evidence 8,103 against the 1,000 it takes, after 96 s");
+    }
+
+    #[test]
     fn limits() {
         let limit = |baseline_beyond| LimitFinding {
             metric: Metric::P99,
@@ -275,7 +318,7 @@ mod tests {
             log_evidence: 3.0,
         };
         let mut broken = Verdict { limits: vec![limit(0.004)], ..because(Metric::P99, false, 9.5) };
-        broken.cause.as_mut().unwrap().limit = Some(Micros(500_000));
+        broken.cause.as_mut().unwrap().by = By::Limit(Micros(500_000));
         insta::assert_snapshot!(broken, @"p99 over its limit of 500ms: 2.3% of the candidate's requests take longer where 1.0% may, and 0.4% of the baseline's; evidence 13,360 against the 1,000 it takes, after 96 s");
         insta::assert_snapshot!(Verdict { limits: vec![limit(0.004)], ..verdict(State::Marginal) }, @"marginal: p99 slower by at least 18%, ruled out more than 10%; p99 is over its limit of 500ms");
         insta::assert_snapshot!(Verdict { limits: vec![limit(0.03)], ..verdict(State::Marginal) }, @"marginal: p99 slower by at least 18%, ruled out more than 10%; p99 is over its limit of 500ms in both releases, which is no reason for a rollback");

@@ -4,9 +4,11 @@ mod decide;
 
 use crate::effect::Effect;
 use crate::fast_lane::{self, Errors, LANES, Latency, Stall, Throughput};
+use crate::history::History;
 use crate::in_flight::InFlight;
 use crate::limit::{self, Limit};
 use crate::metric::QUANTILES;
+use crate::past::{self, Past};
 use crate::policy::Policy;
 use crate::quantile_lane::QuantileLane;
 use crate::slice::{Arm, ArmSecond, Pair, PodSlice, Second, Slice};
@@ -41,6 +43,7 @@ pub struct Trial {
     throughput: Throughput,
     in_flight: InFlight,
     limits: Vec<Limit>,
+    past: Option<Past>,
     evidence_since: Option<u64>,
     regressed: Option<Box<Verdict>>,
 }
@@ -49,8 +52,14 @@ impl Trial {
     /// A trial that begins at `first_second` (Unix time): earlier slices are ignored. Its limit counts from the
     /// candidate's first request.
     pub fn new(policy: Policy, first_second: u64) -> Self {
+        Self::knowing(&History::default(), policy, first_second)
+    }
+
+    /// The same with what earlier days tell.
+    pub fn knowing(history: &History, policy: Policy, first_second: u64) -> Self {
         let for_limits = if policy.limits().next().is_some() { limit::SHARE } else { 0.0 };
-        let policy = policy.with_room_for(fast_lane::SHARE + for_limits);
+        let for_past = if history.windows.len() >= History::WINDOWS_MIN { past::SHARE } else { 0.0 };
+        let policy = policy.with_room_for(fast_lane::SHARE + for_limits + for_past);
         let blocks = policy.trial_s().div_ceil(BLOCK_S as u32);
         let fast = Latency::new(policy.false_rollback(), policy.trial_s());
         Trial {
@@ -66,7 +75,7 @@ impl Trial {
             pods_known: true,
             thresholds: Thresholds::default(),
             warm_up: WarmUp::default(),
-            lanes: std::array::from_fn(|at| QuantileLane::new(at, &policy, blocks)),
+            lanes: std::array::from_fn(|at| QuantileLane::new(at, &policy, history.pods, blocks)),
             effect: Effect::new(),
             fast: std::array::from_fn(|_| fast.clone()),
             errors: Errors::new(policy.false_rollback(), policy.trial_s()),
@@ -74,6 +83,7 @@ impl Trial {
             throughput: Throughput::new(policy.false_rollback(), policy.trial_s()),
             in_flight: InFlight::default(),
             limits: Limit::all(&policy, blocks),
+            past: Past::new(history, &policy, blocks),
             evidence_since: None,
             regressed: None,
         }
@@ -130,6 +140,7 @@ impl Trial {
             self.effect.close_block();
             self.lanes.iter_mut().for_each(QuantileLane::close_block);
             self.limits.iter_mut().for_each(Limit::close_block);
+            self.past.iter_mut().for_each(Past::close_block);
         }
         let [p50, p95, ..] = self.thresholds.chosen();
         if let (Some(p50), Some(p95)) = (p50, p95) {
@@ -139,6 +150,9 @@ impl Trial {
         let all_are = slice.pods.iter().all(is_judged);
         let warm = (!all_are).then(|| Second::of(slice, &self.in_flight, is_judged));
         let judged = warm.as_ref().unwrap_or(counted);
+        if let Some(past) = self.past.as_mut().filter(|_| judged.all.baseline.n() <= 0.0) {
+            past.observe(&judged.all.candidate);
+        }
         if !judged.all.is_comparable() {
             return;
         }

@@ -44,16 +44,27 @@ pub enum Missing {
     Growth,
 }
 
+/// Which test decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The quantiles against the baseline's, pooled.
+    Quantiles,
+    /// The fast lane: the candidate is far worse.
+    FastLane,
+    /// An absolute limit, of this much.
+    Limit(Micros),
+    /// The baseline's past, as it has no requests now.
+    Past,
+}
+
 /// What decided a regression.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cause {
     /// The metric.
     pub metric: Metric,
-    /// Whether the fast lane decided: the candidate is far worse (errors, or 2.5 times slower).
-    pub fast: bool,
-    /// The absolute limit that was broken, where that decided.
-    pub limit: Option<Micros>,
-    /// ln of the evidence that decided (pooled over quantiles unless fast), and of what it takes.
+    /// The test.
+    pub by: By,
+    /// ln of the evidence that decided.
     pub log_evidence: f64,
     /// ln of the evidence it takes.
     pub log_threshold: f64,
@@ -110,6 +121,25 @@ impl WorstPod {
     }
 }
 
+/// A candidate that has the traffic alone, against the baseline's past.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PastFinding {
+    /// Which quantile.
+    pub metric: Metric,
+    /// Its ratio, now over before.
+    pub ratio: f64,
+    /// Seconds in which the candidate alone had requests.
+    pub seconds: u64,
+    /// Latency that requests are counted beyond.
+    pub threshold: Micros,
+    /// Candidate requests beyond it.
+    pub beyond: u64,
+    /// As many as the service may come to by itself, going by its past.
+    pub usual: f64,
+    /// ln of the evidence that it is more.
+    pub log_evidence: f64,
+}
+
 /// What is known of an absolute limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LimitFinding {
@@ -151,6 +181,8 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// One for each limit of the policy.
     pub limits: Vec<LimitFinding>,
+    /// One a quantile, once the candidate had the traffic alone and where the baseline's past is known.
+    pub past: Vec<PastFinding>,
     /// What decided; with [`State::Regressed`] only.
     pub cause: Option<Cause>,
     /// The candidate pod that drives the evidence, where there are several; with [`State::Regressed`] only.

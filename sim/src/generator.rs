@@ -12,6 +12,8 @@ use crate::{
     world::{Change, Noise, World},
 };
 
+/// Seconds in which latencies drift up and down once.
+const DRIFT_S: f64 = 3_600.0;
 /// Unix time of a world's first second.
 pub const EPOCH: u64 = 1_700_000_000;
 /// A request that hangs ends by timeout after this.
@@ -37,6 +39,7 @@ struct Doing {
     scale: f64,
     failing: f64,
     hanging: f64,
+    lost: f64,
     frozen: bool,
 }
 
@@ -48,6 +51,8 @@ pub struct Generator {
     latency: Latency,
     pods: Vec<Pod>,
     shared: Episodes,
+    /// Where the drift begins, 0 to 1.
+    phase: f64,
 }
 
 impl Generator {
@@ -68,7 +73,8 @@ impl Generator {
         });
         let pods = pods.collect();
         let shared = Episodes::new(&mut rng, 60.0, 4.0);
-        Generator { world, rng, latency: Latency::default(), pods, shared }
+        let phase = if world.drift > 0.0 { rng.random() } else { 0.0 };
+        Generator { world, rng, latency: Latency::default(), pods, shared, phase }
     }
 
     /// The slice of one second, `from_candidate` seconds after the candidate's first request; before it (negative)
@@ -80,7 +86,8 @@ impl Generator {
             Noise::Iid => (1.0, 1.0),
             Noise::Bursty { episode, .. } => (1.8, episode),
         };
-        let slow = if self.shared.at(&mut self.rng, second) { shared } else { 1.0 };
+        let drift = 1.0 + self.world.drift * (std::f64::consts::TAU * (self.phase + second as f64 / DRIFT_S)).sin();
+        let slow = drift * if self.shared.at(&mut self.rng, second) { shared } else { 1.0 };
         let mut all = std::mem::take(&mut self.pods);
         let mut pods = Vec::with_capacity(all.len());
         for (at, pod) in all.iter_mut().enumerate() {
@@ -95,10 +102,26 @@ impl Generator {
             };
             let doing = self.doing(pod, at, pod.scale * slow * own, age.unwrap_or(0), second);
             let rate = self.world.rps * share / f64::from(pods_of_arm);
-            pods.push(self.pod(pod, rate, Doing { frozen, ..doing }, second));
+            let doing = Doing { frozen, ..doing };
+            let slow_share = self.slow_share(pod.arm);
+            pods.push(self.pod(pod, rate * (1.0 - slow_share), doing, second));
+            if let Change::Mix { factor, .. } = self.world.change {
+                let slow = self.pod(pod, rate * slow_share, Doing { scale: doing.scale * factor, ..doing }, second);
+                pods.push(PodSlice { stratum: Stratum(1), ..slow });
+            }
         }
         self.pods = all;
-        Slice { pods, pods_known: self.world.pods_known, ..Slice::new(EPOCH + second) }
+        let weight = age.filter(|_| self.world.weight_known).map(|_| share);
+        Slice { pods, pods_known: self.world.pods_known, weight, ..Slice::new(EPOCH + second) }
+    }
+
+    /// The share of an arm's requests that are of the slow kind.
+    fn slow_share(&self, arm: Arm) -> f64 {
+        match (self.world.change, arm) {
+            (Change::Mix { baseline, .. }, Arm::Baseline) => baseline,
+            (Change::Mix { candidate, .. }, Arm::Candidate) => candidate,
+            _ => 0.0,
+        }
     }
 
     fn pods_in_all(&self) -> usize {
@@ -109,9 +132,11 @@ impl Generator {
         let world = &self.world;
         let since = age.checked_sub(world.onset);
         let candidate = since.filter(|_| pod.arm == Arm::Candidate);
-        let mut doing = Doing { shape: Shape::PLAIN, scale, failing: world.base_errors, hanging: 0.0, frozen: false };
+        let mut doing =
+            Doing { shape: Shape::PLAIN, scale, failing: world.base_errors, hanging: 0.0, lost: 0.0, frozen: false };
         match (world.change, candidate) {
-            (Change::Tail(tail), Some(_)) => doing.shape.tail = tail,
+            (Change::Tail(tail) | Change::Mix { tail, .. }, Some(_)) => doing.shape.tail = tail,
+            (Change::Lost(share), Some(_)) => doing.lost = share,
             (Change::Body(body), Some(_)) => doing.shape.body = body,
             (Change::Whole(factor), Some(_)) => doing.scale *= factor,
             (Change::SickPod(factor), Some(_)) if at + 1 == self.pods_in_all() => doing.scale *= factor,
@@ -137,7 +162,7 @@ impl Generator {
     }
 
     fn pod(&mut self, pod: &mut Pod, rate: f64, doing: Doing, second: u64) -> PodSlice {
-        let arrived = poisson(&mut self.rng, rate);
+        let arrived = poisson(&mut self.rng, rate * (1.0 - doing.lost));
         if doing.frozen {
             pod.waiting.push((second, arrived));
             return self.slice(pod, Vec::new(), 0, 0, second);

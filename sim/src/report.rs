@@ -118,13 +118,21 @@ fn cell(reach: Reach, row: &Row) -> String {
 mod tests {
     use super::*;
     use crate::world::{Change, Noise, World};
+    use serin_judge::Policy;
 
     #[test]
     fn misses_count_as_never() {
         let outcome = |rolled_back| Outcome { rolled_back, ..Outcome::default() };
         let outcomes = [Some(30), None, Some(10), Some(20), None].map(outcome);
         let world = World::new(0.05, Noise::Iid, Change::Tail(1.5));
-        let scenario = Scenario { name: "x".to_owned(), world, runs: 5, seconds: 100, reach: Reach::WithinS(29) };
+        let scenario = Scenario {
+            name: "x".to_owned(),
+            world,
+            runs: 5,
+            seconds: 100,
+            reach: Reach::WithinS(29),
+            policy: Policy::default(),
+        };
         let row = Row::new(&scenario, Name::Serin, &outcomes);
         assert_eq!((row.rolled_back, row.median_s, row.p90_s), (3, Some(30), None));
         assert!(!row.reaches(Reach::WithinS(29)) && row.reaches(Reach::WithinS(30)));

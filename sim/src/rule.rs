@@ -1,7 +1,7 @@
 //! What is asked for a verdict, once a second.
 
 use serin_judge::{
-    Arm, Policy, Slice, State, Trial,
+    Arm, History, Policy, Slice, State, Trial,
     reference::{fixed::FixedThreshold, kayenta::Kayenta},
 };
 use serin_sketch::Counts;
@@ -29,10 +29,10 @@ impl Name {
         }
     }
 
-    /// A rollout begins; the policy is for the judge.
-    pub fn begin(self, policy: Policy) -> Rule {
+    /// A rollout begins; policy and history are for the judge.
+    pub fn begin(self, policy: Policy, history: &History) -> Rule {
         match self {
-            Name::Serin => Rule::Serin(Box::new(Trial::new(policy, EPOCH))),
+            Name::Serin => Rule::Serin(Box::new(Trial::knowing(history, policy, EPOCH))),
             Name::Fixed => Rule::Fixed(Box::new(FixedThreshold::new(0.99, 0.1, 300, 1))),
             Name::Kayenta => Rule::Kayenta(Box::new(Kayenta::new(None))),
         }

@@ -9,17 +9,21 @@ use std::{
     thread,
 };
 
-use serin_judge::Policy;
+use serin_judge::{History, PodSpread, Policy};
+use serin_sketch::Counts;
 
 use crate::{
     generator::Generator,
     rule::{Name, Rule, arms},
-    scenarios::Reach,
-    world::World,
+    scenarios::{Reach, Scenario},
+    world::{Change, World},
 };
 
 /// Seconds of baseline alone before the candidate's first request.
 const LEAD_S: u64 = 60;
+/// Seconds of each window that a history is told in, and of each pod's day.
+const WINDOW_S: u64 = 60;
+const DAY_S: u64 = 300;
 /// Seconds between two looks at whether health is proven.
 const HEALTH_EVERY_S: u64 = 5;
 
@@ -38,9 +42,12 @@ pub struct Outcome {
 fn rollout(world: &World, seed: u64, seconds: u64, rules: &[Name], policy: Policy, reach: Reach) -> Vec<Outcome> {
     let watch_health = matches!(reach, Reach::HealthyWithinS(_));
     let mut generator = Generator::new(world.clone(), seed);
-    let mut running: Vec<(Rule, Outcome)> = rules.iter().map(|name| (name.begin(policy), Outcome::default())).collect();
+    let history = history(world, seed, &mut generator);
+    let begin = |name: &Name| (name.begin(policy, &history), Outcome::default());
+    let mut running: Vec<(Rule, Outcome)> = rules.iter().map(begin).collect();
+    let before_s = world.past.minutes * WINDOW_S;
     for second in 0..LEAD_S + seconds {
-        let slice = generator.second(second, second as i64 - LEAD_S as i64);
+        let slice = generator.second(before_s + second, second as i64 - LEAD_S as i64);
         let arms = if rules == [Name::Serin] { Default::default() } else { arms(&slice) };
         let age = second.checked_sub(LEAD_S);
         for (rule, outcome) in running.iter_mut().filter(|(_, outcome)| outcome.rolled_back.is_none()) {
@@ -61,17 +68,40 @@ fn rollout(world: &World, seed: u64, seconds: u64, rules: &[Name], policy: Polic
     running.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// Rollouts with the seeds of a range, under the judge's default policy, on all cores and in the order of their seeds.
-/// `progress` hears how many are done.
+/// What the judge is told of the time before: the generator goes on from there.
+fn history(world: &World, seed: u64, generator: &mut Generator) -> History {
+    let mut windows = vec![Counts::new(); world.past.minutes as usize];
+    for (window, from) in windows.iter_mut().zip((0..).step_by(WINDOW_S as usize)) {
+        for second in from..from + WINDOW_S {
+            generator.second(second, -1).pods.iter().for_each(|pod| window.merge(&pod.latency));
+        }
+    }
+    let nothing = World { change: Change::Nothing, ..world.clone() };
+    let days: Vec<Vec<Counts>> =
+        (0..world.past.days).map(|day| day_of_pods(&nothing, seed ^ (day + 1) << 32)).collect();
+    History { pods: PodSpread::measured(&days), windows }
+}
+
+/// What each pod of the baseline serves on another day.
+fn day_of_pods(world: &World, seed: u64) -> Vec<Counts> {
+    let mut generator = Generator::new(world.clone(), seed);
+    let mut pods = vec![Counts::new(); world.baseline_pods as usize];
+    for second in 0..DAY_S {
+        let slice = generator.second(second, -1);
+        pods.iter_mut().zip(&slice.pods).for_each(|(all, pod)| all.merge(&pod.latency));
+    }
+    pods
+}
+
+/// A scenario's rollouts with the seeds of a range, on all cores and in the order of their seeds. `progress` hears how many are done.
 pub fn rollouts(
-    world: &World,
+    scenario: &Scenario,
     seeds: Range<u64>,
-    seconds: u64,
     rules: &[Name],
-    reach: Reach,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Vec<Vec<Outcome>> {
-    let one = |seed| rollout(world, seed, seconds, rules, Policy::default(), reach);
+    let Scenario { world, seconds, policy, reach, .. } = scenario;
+    let one = |seed| rollout(world, seed, *seconds, rules, *policy, *reach);
     on_all_cores(seeds, &one, progress)
 }
 

@@ -1,6 +1,9 @@
 //! The table: JUDGE.md's rows, what each is to reach, and how often it is run.
 
-use crate::world::{Change, Noise, World};
+use serin_judge::{Metric, Policy};
+use serin_sketch::Micros;
+
+use crate::world::{Change, Noise, Past, World};
 
 /// What a row is to reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +33,8 @@ pub struct Scenario {
     pub seconds: u64,
     /// What it is to reach.
     pub reach: Reach,
+    /// The judge's policy.
+    pub policy: Policy,
 }
 
 const IID: Noise = Noise::Iid;
@@ -40,12 +45,23 @@ const TRIAL_S: u64 = 1_800;
 const SOON_S: u64 = 900;
 
 fn row(name: impl Into<String>, world: World, runs: u64, seconds: u64, reach: Reach) -> Scenario {
-    Scenario { name: name.into(), world, runs, seconds, reach }
+    Scenario { name: name.into(), world, runs, seconds, reach, policy: Policy::default() }
 }
 
 /// All rows, in the table's order.
 pub fn all() -> Vec<Scenario> {
-    [nulls(), warm_ups(), fast_nulls(), regressions(), rates_and_ramps(), fast(), health()].concat()
+    [
+        nulls(),
+        warm_ups(),
+        fast_nulls(),
+        regressions(),
+        rates_and_ramps(),
+        fast(),
+        health(),
+        more_than_latency(),
+        with_history(),
+    ]
+    .concat()
 }
 
 /// Nothing is wrong with the candidate alone.
@@ -183,6 +199,72 @@ fn health() -> Vec<Scenario> {
             row(format!("healthy iid {percent}%"), world, 100, SOON_S, Reach::HealthyWithinS(within_s))
         })
         .to_vec()
+}
+
+/// Another mix of requests, limits, throughput, and too few answers to compare.
+fn more_than_latency() -> Vec<Scenario> {
+    let mix = |noise, tail| World::new(0.5, noise, Change::Mix { baseline: 0.1, candidate: 0.3, factor: 4.0, tail });
+    let weighted = |change| World { weight_known: true, ..World::new(0.05, BURSTY, change) };
+    let limited = |scenario| Scenario { policy: p99_below(Micros(200_000)), ..scenario };
+    vec![
+        row("another mix iid 50%", mix(IID, 1.0), 200, 600, Reach::FalseAtMost(1)),
+        row("another mix bursty 50%", mix(BURSTY, 1.0), 200, 600, Reach::FalseAtMost(1)),
+        row("another mix, tail +50% iid 50%", mix(IID, 1.5), 100, SOON_S, Reach::WithinS(100)),
+        row("A/A, weight known, bursty 5%", weighted(Change::Nothing), 200, 600, Reach::FalseAtMost(1)),
+        row("half of the requests lost, bursty 5%", weighted(Change::Lost(0.5)), 100, 120, Reach::WithinS(12)),
+        row(
+            "hang 100% iid 10%, 30 rps",
+            World::new(0.1, IID, Change::Hang(1.0)).rps(30.0),
+            100,
+            120,
+            Reach::WithinS(12),
+        ),
+        limited(row(
+            "p99 < 200 ms kept, bursty 50%",
+            World::new(0.5, BURSTY, Change::Nothing),
+            200,
+            600,
+            Reach::FalseAtMost(1),
+        )),
+        limited(row(
+            "p99 < 200 ms broken by both, bursty 50%",
+            World::new(0.5, BURSTY, Change::Common(1.5, 600)),
+            200,
+            600,
+            Reach::FalseAtMost(1),
+        )),
+        limited(row(
+            "p99 < 200 ms broken, iid 50%",
+            World::new(0.5, IID, Change::Tail(1.5)),
+            100,
+            SOON_S,
+            Reach::WithinS(55),
+        )),
+    ]
+}
+
+fn p99_below(limit: Micros) -> Policy {
+    // It is within its range: the tests run it.
+    Policy::default().with_limit(Metric::P99, limit).unwrap_or_default()
+}
+
+/// What the judge knows beforehand: how pods differ, and what the service was like before it was switched over.
+fn with_history() -> Vec<Scenario> {
+    let pods = |change| World { past: Past { minutes: 0, days: 7 }, ..World::new(0.5, BURSTY, change).pods(3, 3) };
+    let alone = |change| World {
+        shares: vec![(0, 0.5), (120, 1.0)],
+        past: Past { minutes: 14, days: 2 },
+        drift: 0.05,
+        onset: 300,
+        ..World::new(0.5, BURSTY, change)
+    };
+    vec![
+        row("3 + 3 pods with history A/A bursty", pods(Change::Nothing), 500, SOON_S, Reach::FalseAtMost(1)),
+        row("3 + 3 pods with history, tail +50%", pods(Change::Tail(1.5)), 40, SOON_S, Reach::FoundWithinS(0.95, 142)),
+        row("alone, A/A bursty", alone(Change::Nothing), 200, TRIAL_S, Reach::FalseAtMost(1)),
+        row("alone, whole x2 bursty", alone(Change::Whole(2.0)), 100, SOON_S, Reach::WithinS(120)),
+        row("alone, whole x3 bursty", alone(Change::Whole(3.0)), 100, SOON_S, Reach::WithinS(90)),
+    ]
 }
 
 #[cfg(test)]

@@ -57,6 +57,19 @@ pub enum Change {
     BadBaselinePod(f64),
     /// Each candidate pod fails all its requests in its first seconds.
     ReadinessGap(u64),
+    /// This share of the baseline's requests is of a kind that takes so many times as long, and that share of the candidate's.
+    Mix {
+        /// Of the baseline's.
+        baseline: f64,
+        /// Of the candidate's.
+        candidate: f64,
+        /// How many times as long.
+        factor: f64,
+        /// What is wrong with the candidate's latencies above p95 to p97: 1 is nothing.
+        tail: f64,
+    },
+    /// This share of candidate requests is never heard of again.
+    Lost(f64),
     /// Every pod, each for itself, answers nothing for 2 s every 600 s; then all at once.
     Freezes,
 }
@@ -82,6 +95,21 @@ pub struct World {
     pub base_errors: f64,
     /// Whether pods can be told apart.
     pub pods_known: bool,
+    /// Whether the weights are known by which requests were sent.
+    pub weight_known: bool,
+    /// All latencies go up and down by this part of them within an hour.
+    pub drift: f64,
+    /// Minutes of the baseline alone, and days of its pods, that the judge knows beforehand.
+    pub past: Past,
+}
+
+/// What the judge is told of the time before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Minutes right before.
+    pub minutes: u64,
+    /// Days with other pods.
+    pub days: u64,
 }
 
 impl World {
@@ -98,6 +126,9 @@ impl World {
             onset: 0,
             base_errors: 0.0,
             pods_known: true,
+            weight_known: false,
+            drift: 0.0,
+            past: Past::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Absolute limits: a candidate that breaks one alone is found, whatever the ratio; what both releases break is no reason.
 
-use serin_judge::{Metric, Policy, State, Trial, Verdict};
+use serin_judge::{By, Metric, Policy, State, Trial, Verdict};
 use serin_sketch::Micros;
 use sim::{
     generator::{EPOCH, Generator},
@@ -25,7 +25,7 @@ fn what_the_candidate_breaks_alone_is_found() {
     for seed in 0..5 {
         let verdict = verdict(200, world.clone(), seed, 600);
         assert_eq!(verdict.state, State::Regressed, "{verdict}");
-        assert!(verdict.cause.is_some_and(|cause| cause.limit == Some(Micros(200_000)) && !cause.fast));
+        assert!(verdict.cause.is_some_and(|cause| cause.by == By::Limit(Micros(200_000))));
         assert!(verdict.trial_s < 300, "{verdict}");
         assert!(verdict.to_string().starts_with("p99 over its limit of 200ms: 1."), "{verdict}");
     }

@@ -5,8 +5,9 @@ use crate::effect::Ratios;
 use crate::fast_lane;
 use crate::limit::{self, Limit};
 use crate::metric::{Metric, QUANTILES};
+use crate::past::{self, Past};
 use crate::stat::ln_mean_exp;
-use crate::verdict::{Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};
+use crate::verdict::{By, Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};
 
 /// Fewer candidate requests beyond a threshold never decide.
 const BEYOND_MIN: f64 = 10.0;
@@ -20,10 +21,12 @@ impl Trial {
     pub(super) fn weigh(&mut self, second: u64) {
         self.lanes.iter_mut().for_each(|lane| lane.weigh());
         self.limits.iter_mut().for_each(Limit::weigh);
+        self.past.iter_mut().for_each(Past::weigh);
         let slow = self.lanes.iter().map(|lane| lane.evidence.ln_e());
         let fast = self.fast_evidence().map(|(_, ln_e)| ln_e);
         let limits = self.limits.iter().map(Limit::ln_e);
-        let most = slow.chain(fast).chain(limits).fold(0.0, f64::max);
+        let past = self.past.iter().map(Past::ln_e);
+        let most = slow.chain(fast).chain(limits).chain(past).fold(0.0, f64::max);
         self.evidence_since = if most > EVIDENCE.ln() { self.evidence_since.or(Some(second)) } else { None };
         if let Some(cause) = self.cause() {
             let verdict = Verdict {
@@ -43,9 +46,9 @@ impl Trial {
         let log_threshold = fast_lane::threshold(alpha);
         let fired = self.fast_evidence().filter(|(_, ln_e)| *ln_e >= log_threshold);
         if let Some((metric, log_evidence)) = fired.last() {
-            return Some(Cause { metric, fast: true, limit: None, log_evidence, log_threshold });
+            return Some(Cause { metric, by: By::FastLane, log_evidence, log_threshold });
         }
-        if let Some(cause) = self.broken_limit(alpha) {
+        if let Some(cause) = self.broken_limit(alpha).or_else(|| self.worse_than_before(alpha)) {
             return Some(cause);
         }
         // Pooled over quantiles: the mean of e-processes is one.
@@ -61,7 +64,7 @@ impl Trial {
             lane.evidence.ln_e() >= log_threshold && seen >= worst && lane.evidence.beyond_b >= BEYOND_MIN
         });
         let most = proven.max_by(|((x, _), _), ((y, _), _)| x.evidence.ln_e().total_cmp(&y.evidence.ln_e()));
-        most.map(|((_, (metric, _)), _)| Cause { metric, fast: false, limit: None, log_evidence, log_threshold })
+        most.map(|((_, (metric, _)), _)| Cause { metric, by: By::Quantiles, log_evidence, log_threshold })
     }
 
     /// ln of the evidence of each fast lane, in ascending order of what is said if several fire at once: of a release that answers nothing,
@@ -76,15 +79,25 @@ impl Trial {
         let log_threshold = limit::threshold(alpha, self.limits.len());
         let proven = self.limits.iter().filter(|l| l.ln_e() >= log_threshold && l.beyond_b() >= BEYOND_MIN);
         let most = proven.max_by(|x, y| x.ln_e().total_cmp(&y.ln_e()))?;
-        let (metric, limit) = (most.metric, Some(most.latency));
-        Some(Cause { metric, fast: false, limit, log_evidence: most.ln_e(), log_threshold })
+        let by = By::Limit(most.latency);
+        Some(Cause { metric: most.metric, by, log_evidence: most.ln_e(), log_threshold })
+    }
+
+    fn worse_than_before(&self, alpha: f64) -> Option<Cause> {
+        let log_threshold = past::threshold(alpha);
+        let past = self.past.as_ref().filter(|past| past.ln_e() >= log_threshold)?;
+        let worst = 1.0 + self.policy.regression();
+        let findings = past.findings().into_iter();
+        let proven = findings.filter(|finding| finding.log_evidence >= log_threshold && finding.ratio >= worst);
+        let most = proven.max_by(|x, y| x.log_evidence.total_cmp(&y.log_evidence))?;
+        Some(Cause { metric: most.metric, by: By::Past, log_evidence: most.log_evidence, log_threshold })
     }
 
     fn worst_pod(&self, cause: Cause) -> Option<WorstPod> {
         if !self.pods_known {
             return None;
         }
-        if cause.fast {
+        if cause.by == By::FastLane {
             let lane = self.fast.iter().zip(QUANTILES).find(|(_, (metric, _))| *metric == cause.metric);
             return lane.and_then(|(lane, _)| lane.worst_pod());
         }
@@ -137,6 +150,7 @@ impl Trial {
             candidate_requests: self.candidate_requests,
             findings,
             limits,
+            past: self.past.as_ref().map_or_else(Vec::new, Past::findings),
             cause: None,
             worst_pod: None,
             missing: (state == State::Gathering).then(|| self.missing(ln_pass)),

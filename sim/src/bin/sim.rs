@@ -82,5 +82,5 @@ fn runs(scenario: &Scenario, options: &Options, rules: &[Name]) -> Vec<Vec<Outco
         }
     };
     let seeds = options.seed..options.seed + runs;
-    rollouts(&scenario.world, seeds, scenario.seconds, rules, scenario.reach, &progress)
+    rollouts(scenario, seeds, rules, &progress)
 }
