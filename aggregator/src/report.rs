@@ -81,6 +81,15 @@ impl Delta {
     }
 }
 
+/// Requests that wait for a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// When they did.
+    pub at: UnixMicros,
+    /// By the series they will be counted in, whose outcome is not known yet: how long they have waited, 1 s and longer.
+    pub ages: Vec<(SeriesKey, Counts)>,
+}
+
 /// One numbered report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -98,6 +107,8 @@ pub struct Report {
     pub overflow_requests: u64,
     /// What the reporter says of itself: no part of what is numbered.
     pub own: ReporterState,
+    /// What waits at its worker, where it knows: no part of what is numbered.
+    pub waiting: Option<Waiting>,
 }
 
 impl Report {

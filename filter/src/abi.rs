@@ -59,6 +59,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_grpc_send(token: u32, message: *const u8, size: usize, end_stream: u32) -> u32;
     fn proxy_grpc_cancel(token: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
 }
 
 /// `WasmResult::Ok`.
@@ -213,6 +214,12 @@ pub(crate) fn cancel(token: u32) {
     unsafe { proxy_grpc_cancel(token) };
 }
 
+/// Has the host take what is asked next as asked in this context; says whether there is one.
+pub(crate) fn speak_for(context: u32) -> bool {
+    // SAFETY: no pointers.
+    unsafe { proxy_set_effective_context(context) == OK }
+}
+
 /// Says which ABI this is.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_abi_version_0_2_1() {}
@@ -242,7 +249,7 @@ extern "C" fn proxy_on_configure(context: u32, size: usize) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_tick(context: u32) {
-    vm::tick(context);
+    vm::tick(&Callback::begin(), context);
 }
 
 #[unsafe(no_mangle)]

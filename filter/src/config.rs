@@ -14,7 +14,7 @@ use crate::labels::{Sources, Templates};
 /// are ASCII and fit the host call's string argument.
 const CLUSTER_MAX: usize = 120;
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 1_000..=10_000;
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "cluster",
     "vantage",
     "attachment",
@@ -23,6 +23,7 @@ const KEYS: [&str; 11] = [
     "release",
     "route",
     "pod",
+    "methods",
     "streams",
     "retries",
     "interval_ms",
@@ -34,7 +35,7 @@ pub enum Config {
     /// An access logger that Envoy calls for what did not plainly succeed, before the one that counts.
     Exceptions,
     /// What counts requests.
-    Counting(Counting),
+    Counting(Box<Counting>),
 }
 
 /// How requests are counted.
@@ -96,7 +97,7 @@ impl Config {
             reader.unknown_keys(&map, &["attachment"]);
             Config::Exceptions
         } else {
-            Config::Counting(reader.counting(&map))
+            Config::Counting(Box::new(reader.counting(&map)))
         };
         if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
     }
@@ -129,6 +130,7 @@ impl Reader {
             route: self.source("route", map, defaults.route),
             release: self.source("release", map, defaults.release),
             pod: self.source("pod", map, defaults.pod),
+            methods: self.methods(map.get("methods")),
         };
         let streams = map.get("streams").and_then(|value| self.templates("streams", value)).unwrap_or_default();
         let retries = self.retries(map.get("retries"));
@@ -210,6 +212,18 @@ impl Reader {
                 let message =
                     format!("{} is not what to do with retries: write \"ignored\" or \"counted\"", show(value));
                 self.problem("retries", message);
+                false
+            }
+        }
+    }
+
+    fn methods(&mut self, value: Option<&Value>) -> bool {
+        match value.map(|v| (v, v.as_str())) {
+            None | Some((_, Some("ignored"))) => false,
+            Some((_, Some("told"))) => true,
+            Some((value, _)) => {
+                let message = format!("{} is not what to do with methods: write \"ignored\" or \"told\"", show(value));
+                self.problem("methods", message);
                 false
             }
         }

@@ -1,5 +1,7 @@
 //! One place where the filter is attached and counts: reads what Envoy knows about a request that ended, and records it.
 
+use std::rc::Rc;
+
 use serin_proto::v1::{Attachment, Outcome};
 
 use crate::{
@@ -96,6 +98,13 @@ impl Counter {
         } else {
             self.settle_as(callback, &held);
         }
+    }
+
+    /// The key of a request under way, but for its outcome; `None` where it is one that may last.
+    pub(crate) fn key_of_waiting(&mut self, callback: &Callback) -> Option<Rc<[u8]>> {
+        let values = host::read(callback, self.labels.attributes());
+        self.labels.write_key(Outcome::Unspecified, &values, &mut self.key);
+        (!self.is_declared(callback)).then(|| Rc::from(self.key.as_slice()))
     }
 
     /// Whether a request is held for the exceptions logger.

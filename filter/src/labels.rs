@@ -13,8 +13,8 @@ pub use key::{LABEL_MAX, outcome_of, overflow_key, series};
 pub use template::Templates;
 
 const UNKNOWN: &[u8] = b"unknown";
-/// Attributes read for one request, at most: four labels, and gRPC's method needs two.
-pub const ATTRIBUTES_MAX: usize = 8;
+/// Attributes read for one request, at most: four labels, of which gRPC's method needs two, and the HTTP method.
+pub const ATTRIBUTES_MAX: usize = 9;
 
 /// Where one label comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Sources {
     pub route: Source,
     pub release: Source,
     pub pod: Source,
+    /// Whether the route is told with the request's method before it: `GET /cart`.
+    pub methods: bool,
 }
 
 /// Something to ask the host about a request.
@@ -99,7 +101,7 @@ impl Sources {
             Vantage::Inbound => (label("app"), label("version"), Source::NodeId),
             _ => (Source::Host, Source::Subset, Source::None),
         };
-        Sources { service, route: Source::RouteName, release, pod }
+        Sources { service, route: Source::RouteName, release, pod, methods: false }
     }
 }
 
@@ -121,20 +123,23 @@ pub struct Labels {
     cluster: Option<usize>,
     /// Service, route, release, pod.
     how: [How; 4],
+    /// The place of the method among the attributes, where it is told.
+    method: Option<usize>,
 }
 
 impl Labels {
     /// Fills in what cannot change while this Envoy lives: `node_metadata` is asked once for each label that needs it.
     pub fn new(sources: Sources, node_id: &str, mut node_metadata: impl FnMut(&[String]) -> Option<Vec<u8>>) -> Self {
         let mut attributes = Vec::new();
-        let Sources { service, route, release, pod } = sources;
+        let Sources { service, route, release, pod, methods } = sources;
         let how = [service, route, release, pod].map(|source| match source {
             Source::NodeId => How::Fixed(node_id.as_bytes().to_vec()),
             Source::NodeMetadata(path) => How::Fixed(known(node_metadata(&path))),
             source => how(source, &mut attributes),
         });
         let cluster = attributes.iter().position(|attribute| *attribute == cluster());
-        Labels { attributes, cluster, how }
+        let method = methods.then(|| place(Attribute::RequestHeader(":method"), &mut attributes));
+        Labels { attributes, cluster, how, method }
     }
 
     /// What to read about each request: at most [`ATTRIBUTES_MAX`].
@@ -152,9 +157,13 @@ impl Labels {
     pub fn write_key(&self, outcome: Outcome, values: &[Option<&[u8]>], key: &mut Vec<u8>) {
         key.clear();
         key.push(outcome as u8);
-        for how in &self.how {
-            key::push_label(key, how.label(values));
+        let [service, route, others @ ..] = &self.how;
+        key::push_label(key, service.label(values));
+        match self.method {
+            Some(at) => key::push_route(key, values.get(at).copied().flatten(), route.label(values)),
+            None => key::push_label(key, route.label(values)),
         }
+        others.iter().for_each(|how| key::push_label(key, how.label(values)));
     }
 }
 
@@ -180,12 +189,7 @@ fn known(label: Option<Vec<u8>>) -> Vec<u8> {
 }
 
 fn how(source: Source, attributes: &mut Vec<Attribute>) -> How {
-    let mut read = |attribute: Attribute| {
-        attributes.iter().position(|known| *known == attribute).unwrap_or_else(|| {
-            attributes.push(attribute);
-            attributes.len() - 1
-        })
-    };
+    let mut read = |attribute| place(attribute, attributes);
     match source {
         Source::Fixed(text) => How::Fixed(text.into_bytes()),
         Source::None => How::Fixed(Vec::new()),
@@ -210,6 +214,14 @@ fn how(source: Source, attributes: &mut Vec<Attribute>) -> How {
         }
         Source::PathTemplates(templates) => How::Template(read(Attribute::RequestHeader(":path")), templates),
     }
+}
+
+/// The place of an attribute among those that are read.
+fn place(attribute: Attribute, attributes: &mut Vec<Attribute>) -> usize {
+    attributes.iter().position(|known| *known == attribute).unwrap_or_else(|| {
+        attributes.push(attribute);
+        attributes.len() - 1
+    })
 }
 
 fn property(parts: &[&str]) -> Attribute {

@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, rc::Rc};
 use prost::Message;
 use serin_proto::{
     convert,
-    v1::{ReportRequest, ReportResponse, Reporter, ReporterState, SeriesDelta},
+    v1::{InFlight, ReportRequest, ReportResponse, Reporter, ReporterState, SeriesDelta},
 };
+
+use serin_sketch::{Counts, Micros};
 
 use crate::{labels, outbox::Numbered, recorder::SERIES_MAX, sealed::Interval};
 
@@ -24,6 +26,34 @@ const REPORT_SERIES_MAX: usize = SERIES_MAX + 8;
 pub struct Delivered {
     pub requests: u64,
     pub overflow: u64,
+}
+
+/// What a reporter says beside what is numbered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Beside {
+    /// How it fares.
+    pub state: Option<ReporterState>,
+    /// What waits for a response, and when it did.
+    pub in_flight: Vec<InFlight>,
+    /// In microseconds since 1970.
+    pub in_flight_unix_us: u64,
+}
+
+/// Kinds of requests under way that are told of at once, at most.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// Requests under way by the keys of their series, with their ages in microseconds, for the wire.
+pub fn in_flight(mut waiting: Vec<(Rc<[u8]>, u64)>) -> Vec<InFlight> {
+    waiting.sort_unstable();
+    let kinds = waiting.chunk_by(|(a, _), (b, _)| a == b).take(IN_FLIGHT_MAX);
+    let kind = |kind: &[(Rc<[u8]>, u64)]| {
+        let mut ages = Counts::new();
+        kind.iter().for_each(|(_, age_us)| ages.record(Micros(*age_us)));
+        let labels = labels::series(0, &kind.first()?.0);
+        let (service, route, release, pod) = (labels.service, labels.route, labels.release, labels.pod);
+        Some(InFlight { service, route, release, pod, ages: Some(convert::to_wire(&ages)) })
+    };
+    kinds.filter_map(kind).collect()
 }
 
 /// Encodes the messages of one stream.
@@ -46,14 +76,13 @@ impl Encoder {
     }
 
     /// A report, with the definitions of the series that this stream has not seen.
-    pub fn report(&mut self, report: &Numbered, state: Option<ReporterState>) -> Vec<u8> {
+    pub fn report(&mut self, report: &Numbered, beside: Beside) -> Vec<u8> {
         let mut request = ReportRequest {
             reporter: self.reporter.take(),
             sequence: report.sequence,
             requests_before: report.requests_before,
             overflow_requests: report.overflow_requests,
-            state,
-            ..during(report.sealed.interval())
+            ..during(report.sealed.interval(), beside)
         };
         for counts in report.sealed.series() {
             let next = self.defined.len() as u32;
@@ -70,17 +99,23 @@ impl Encoder {
     }
 
     /// A sign of life from a reporter that has nothing to report.
-    pub fn heartbeat(&mut self, interval: Interval, delivered: Delivered, state: Option<ReporterState>) -> Vec<u8> {
+    pub fn heartbeat(&mut self, interval: Interval, delivered: Delivered, beside: Beside) -> Vec<u8> {
         let reporter = self.reporter.take();
         let Delivered { requests, overflow } = delivered;
-        let told =
-            ReportRequest { reporter, requests_before: requests, overflow_requests: overflow, ..during(interval) };
-        ReportRequest { state, ..told }.encode_to_vec()
+        let told = during(interval, beside);
+        ReportRequest { reporter, requests_before: requests, overflow_requests: overflow, ..told }.encode_to_vec()
     }
 }
 
-fn during(interval: Interval) -> ReportRequest {
-    ReportRequest { interval_start_unix_us: interval.start_us, interval_ms: interval.ms, ..ReportRequest::default() }
+fn during(interval: Interval, Beside { state, in_flight, in_flight_unix_us }: Beside) -> ReportRequest {
+    ReportRequest {
+        interval_start_unix_us: interval.start_us,
+        interval_ms: interval.ms,
+        state,
+        in_flight,
+        in_flight_unix_us,
+        ..ReportRequest::default()
+    }
 }
 
 /// The number that an aggregator's message acknowledges; `None` where it is no such message.
@@ -157,19 +192,32 @@ mod tests {
             // 6 deltas: series 0 is left out; upstream and total with packed gaps and counts.
             0x32, 16, 0x12, 6, 0x0a, 1, 5, 0x12, 1, 3, 0x1a, 6, 0x0a, 1, 7, 0x12, 1, 3,
         ];
-        assert_eq!(encoder.report(&numbered(3), None), first);
+        assert_eq!(encoder.report(&numbered(3), Beside::default()), first);
         #[rustfmt::skip]
         let second = [
             0x10, 1, 0x19, 8, 7, 6, 5, 4, 3, 2, 1, 0x20, 0xe8, 0x07,
             0x32, 16, 0x12, 6, 0x0a, 1, 5, 0x12, 1, 2, 0x1a, 6, 0x0a, 1, 7, 0x12, 1, 2,
         ];
-        assert_eq!(encoder.report(&numbered(2), None), second, "neither reporter nor series come twice");
+        assert_eq!(encoder.report(&numbered(2), Beside::default()), second, "neither reporter nor series come twice");
         let heartbeat = [0x19, 8, 7, 6, 5, 4, 3, 2, 1, 0x20, 0xe8, 0x07, 0x38, 5];
-        assert_eq!(encoder.heartbeat(INTERVAL, Delivered { requests: 5, overflow: 0 }, None), heartbeat);
+        let none = Beside::default();
+        assert_eq!(encoder.heartbeat(INTERVAL, Delivered { requests: 5, overflow: 0 }, none), heartbeat);
         let state = ReporterState { interval_ms: 1_000, tick_us: 300, sent_bytes: 5, ..ReporterState::default() };
         // 9 state: interval_ms, tick_us, sent_bytes.
         let told = [&heartbeat[..12], &[0x4a, 8, 0x08, 0xe8, 0x07, 0x10, 0xac, 0x02, 0x18, 5]].concat();
-        assert_eq!(encoder.heartbeat(INTERVAL, Delivered::default(), Some(state)), told);
+        let beside = Beside { state: Some(state), ..Beside::default() };
+        assert_eq!(encoder.heartbeat(INTERVAL, Delivered::default(), beside), told);
+        let mut key = vec![0];
+        for label in [b"h", b"r", b"v"] {
+            key.extend([1, 0, label[0]]);
+        }
+        key.extend([0, 0]);
+        let in_flight = in_flight(vec![(Rc::from(key), 5)]);
+        // 10 in_flight: service, route, release, no pod, ages; 11 when (fixed64).
+        let waits = [0x52, 17, 0x0a, 1, b'h', 0x12, 1, b'r', 0x1a, 1, b'v', 0x2a, 6, 0x0a, 1, 5, 0x12, 1, 1];
+        let told = [&heartbeat[..12], &waits, &[0x59, 8, 7, 6, 5, 4, 3, 2, 1]].concat();
+        let beside = Beside { in_flight, in_flight_unix_us: INTERVAL.start_us, ..Beside::default() };
+        assert_eq!(encoder.heartbeat(INTERVAL, Delivered::default(), beside), told);
     }
 
     #[test]

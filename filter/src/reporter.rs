@@ -7,7 +7,7 @@ use crate::{
     measure::Timings,
     outbox::Outbox,
     recorder::{Recorder, SERIES_MAX},
-    report::{Encoder, acknowledged},
+    report::{Beside, Encoder, acknowledged},
     sealed::Interval,
 };
 
@@ -39,12 +39,14 @@ impl Action {
 }
 
 /// What a reporter says of its worker and cannot know by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)] // As in `ReporterState`.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)] // As in `ReporterState` and `ReportRequest`.
 pub struct Surroundings {
     pub memory_bytes: u64,
     pub active_requests: u32,
     pub oldest_active_ms: u64,
+    /// `None` where it is not known.
+    pub in_flight: Option<Vec<v1::InFlight>>,
 }
 
 /// Counts one worker's requests and sees to it that the aggregator gets each count exactly once.
@@ -91,6 +93,14 @@ impl Reporter {
     /// Seals the interval that ends at `now_us` and sends what can be sent. Streams are opened here and nowhere else.
     pub fn tick(&mut self, now_us: u64, surroundings: Surroundings) -> Vec<Action> {
         self.surroundings = surroundings;
+        let actions = self.deliver(now_us);
+        // What waits now is told now or not at all.
+        self.surroundings.in_flight = None;
+        self.sent_bytes += actions.iter().map(Action::bytes).sum::<u64>();
+        actions
+    }
+
+    fn deliver(&mut self, now_us: u64) -> Vec<Action> {
         let interval = self.seal(now_us);
         let mut actions = Vec::new();
         if self.give_up_dead_stream(&mut actions) {
@@ -107,11 +117,10 @@ impl Reporter {
             actions.push(Action::Open);
         }
         if !self.send(&mut actions) && !self.outbox.is_stuck() {
-            let (delivered, state) = (self.outbox.numbered(), Some(self.state()));
-            let heartbeat = self.stream.as_mut().map(|encoder| encoder.heartbeat(interval, delivered, state));
+            let (delivered, beside) = (self.outbox.numbered(), self.beside());
+            let heartbeat = self.stream.as_mut().map(|encoder| encoder.heartbeat(interval, delivered, beside));
             actions.extend(heartbeat.map(Action::Send));
         }
-        self.sent_bytes += actions.iter().map(Action::bytes).sum::<u64>();
         actions
     }
 
@@ -172,6 +181,12 @@ impl Reporter {
         self.outbox.undelivered()
     }
 
+    fn beside(&self) -> Beside {
+        let in_flight_unix_us = if self.surroundings.in_flight.is_some() { self.interval_start_us } else { 0 };
+        let in_flight = self.surroundings.in_flight.clone().unwrap_or_default();
+        Beside { state: Some(self.state()), in_flight, in_flight_unix_us }
+    }
+
     fn state(&self) -> v1::ReporterState {
         let (reports, bytes) = self.outbox.backlog();
         v1::ReporterState {
@@ -216,11 +231,11 @@ impl Reporter {
     /// Sends as many reports as the window has room for; says whether there were any.
     fn send(&mut self, actions: &mut Vec<Action>) -> bool {
         let before = actions.len();
-        let state = self.state();
+        let beside = self.beside();
         if let Some(encoder) = &mut self.stream {
             while !encoder.is_worn() {
                 let Some(report) = self.outbox.next_to_send() else { break };
-                actions.push(Action::Send(encoder.report(report, Some(state))));
+                actions.push(Action::Send(encoder.report(report, beside.clone())));
             }
         }
         actions.len() > before

@@ -15,6 +15,7 @@ use crate::{
     host,
     labels::Labels,
     link::Link,
+    report,
     reporter::Surroundings,
 };
 
@@ -82,10 +83,10 @@ pub(crate) fn configure(callback: &Callback, context: u32, size: usize) {
     with(|vm| vm.configure(callback, context, size));
 }
 
-pub(crate) fn tick(context: u32) {
+pub(crate) fn tick(callback: &Callback, context: u32) {
     #[cfg(feature = "trap")]
     crate::trap::tick();
-    with(|vm| vm.tick(context, abi::now_ns()));
+    with(|vm| vm.tick(callback, context, abi::now_ns()));
 }
 
 pub(crate) fn log(callback: &Callback, context: u32) {
@@ -143,7 +144,7 @@ impl Vm {
             }
             Ok(Config::Counting(config)) => {
                 let interval_us = config.interval_ms * 1_000;
-                (Place::Counting(Box::new(self.counter(callback, context, config))), interval_us)
+                (Place::Counting(Box::new(self.counter(callback, context, *config))), interval_us)
             }
             Err(problems) => {
                 for problem in problems {
@@ -224,7 +225,7 @@ impl Vm {
         }
     }
 
-    fn tick(&mut self, context: u32, begun_ns: u64) {
+    fn tick(&mut self, callback: &Callback, context: u32, begun_ns: u64) {
         let now_us = begun_ns / 1_000;
         let Some(me) = self.roots.iter_mut().find(|root| root.context == context) else { return };
         let passed_us = now_us.saturating_sub(std::mem::replace(&mut self.wall_us, now_us));
@@ -246,7 +247,9 @@ impl Vm {
                 memory_bytes: abi::memory_bytes(),
                 active_requests: if of_filter { active as u32 } else { 0 },
                 oldest_active_ms: if of_filter { oldest_active_ms } else { 0 },
+                in_flight: of_filter.then(|| waiting(&mut self.active, callback, counter, begun_ns)),
             };
+            abi::speak_for(context);
             counter.settle();
             let actions = counter.link.reporter.tick(now_us, surroundings);
             counter.link.act(actions);
@@ -291,6 +294,12 @@ impl Vm {
         }
         abi::tick_in(counter.link.reporter.next_tick_ms(now_ns / 1_000));
     }
+}
+
+/// What waits for a response, with its labels as they are known by now.
+fn waiting(active: &mut Active, callback: &Callback, counter: &mut Counter, now_ns: u64) -> Vec<v1::InFlight> {
+    let label = |request| abi::speak_for(request).then(|| counter.key_of_waiting(callback)).flatten();
+    report::in_flight(active.waiting(now_ns, label))
 }
 
 /// What tells plugins of one VM apart.

@@ -11,7 +11,7 @@ use serin_proto::{
 use serin_sketch::Counts;
 
 use crate::{
-    report::{Delta, Report, Reporter, ReporterId, SeriesKey},
+    report::{Delta, Report, Reporter, ReporterId, SeriesKey, Waiting},
     time::UnixMicros,
 };
 
@@ -24,6 +24,8 @@ const SERIES_MAX: usize = 4_096;
 const LABEL_BYTES_MAX: usize = 256;
 const SERIES_ID_LIMIT: u32 = 1 << 16;
 const INTERVAL_MS_MAX: u32 = 86_400_000;
+/// Kinds of requests under way in one message.
+const IN_FLIGHT_MAX: usize = 64;
 
 /// Why a message was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +59,10 @@ pub enum Refusal {
     UpstreamExceedsTotal(u32),
     #[error("series {series} has {retries} retries: more than 2^40")]
     Retries { series: u32, retries: u64 },
+    #[error("{0} kinds of requests in flight in one message: at most 64")]
+    TooManyInFlight(usize),
+    #[error("in_flight {at}, ages: {problem}")]
+    Ages { at: usize, problem: DistributionError },
 }
 
 /// A message that was let in.
@@ -69,7 +75,7 @@ pub enum Accepted {
 }
 
 /// What a reporter says without a report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Requests in all reports it has numbered.
     pub requests_before: u64,
@@ -77,6 +83,8 @@ pub struct Heartbeat {
     pub overflow_requests: u64,
     /// What it says of itself.
     pub own: v1::ReporterState,
+    /// What waits at its worker, where it knows.
+    pub waiting: Option<Waiting>,
 }
 
 /// What one stream has told so far.
@@ -130,10 +138,11 @@ impl Session {
         if message.interval_ms == 0 || message.interval_ms > INTERVAL_MS_MAX {
             return Err(Refusal::Interval(message.interval_ms));
         }
+        let waiting = self.waiting(message.in_flight_unix_us, message.in_flight)?;
         if message.sequence == 0 {
             let empty = message.new_series.is_empty() && message.deltas.is_empty();
             let ReportRequest { requests_before, overflow_requests, state, .. } = message;
-            let heartbeat = Heartbeat { requests_before, overflow_requests, own: state.unwrap_or_default() };
+            let heartbeat = Heartbeat { requests_before, overflow_requests, own: state.unwrap_or_default(), waiting };
             return if empty { Ok(Accepted::Heartbeat(heartbeat)) } else { Err(Refusal::HeartbeatWithData) };
         }
         if let Some(before) = self.last_sequence
@@ -155,7 +164,28 @@ impl Session {
             requests_before: message.requests_before,
             overflow_requests: message.overflow_requests,
             own: message.state.unwrap_or_default(),
+            waiting,
         }))
+    }
+
+    fn waiting(&self, at_us: u64, wire: Vec<v1::InFlight>) -> Result<Option<Waiting>, Refusal> {
+        if wire.len() > IN_FLIGHT_MAX {
+            return Err(Refusal::TooManyInFlight(wire.len()));
+        }
+        let ages = wire.into_iter().enumerate().map(|(at, kind)| {
+            let ages = convert::from_wire(&kind.ages.unwrap_or_default());
+            let key = SeriesKey {
+                service: label("in_flight.service", &kind.service)?.to_owned(),
+                route: label("in_flight.route", &kind.route)?.to_owned(),
+                release: label("in_flight.release", &kind.release)?.to_owned(),
+                pod: label("in_flight.pod", &kind.pod)?.to_owned(),
+                outcome: Outcome::Unspecified,
+                vantage: self.vantage,
+            };
+            Ok((key, ages.map_err(|problem| Refusal::Ages { at, problem })?))
+        });
+        let ages = ages.collect::<Result<Vec<_>, Refusal>>()?;
+        Ok((at_us > 0).then_some(Waiting { at: UnixMicros(at_us), ages }))
     }
 
     fn define(&mut self, series: v1::Series) -> Result<(), Refusal> {

@@ -7,7 +7,7 @@ fn problems(json: &str) -> Vec<String> {
 
 fn counting(json: &str) -> Counting {
     match Config::parse(json.as_bytes()).unwrap() {
-        Config::Counting(counting) => counting,
+        Config::Counting(counting) => *counting,
         Config::Exceptions => panic!("{json}"),
     }
 }
@@ -36,7 +36,8 @@ fn the_shortest_configuration_has_the_defaults() {
 fn every_key_is_read() {
     let json = br#"{"cluster": "c", "vantage": "outbound", "attachment": "http_filter", "interval_ms": 2000.0,
         "service": {"fixed": "shop"}, "release": {"cluster_after": "shop-"}, "route": "virtual_host",
-        "pod": "upstream_address", "outcomes": "sorted", "streams": ["/shop.v1.Shop/Watch"], "retries": "counted"}"#;
+        "pod": "upstream_address", "outcomes": "sorted", "streams": ["/shop.v1.Shop/Watch"], "retries": "counted",
+        "methods": "told"}"#;
     let want = Counting {
         cluster: "c".to_owned(),
         vantage: Vantage::Outbound,
@@ -47,18 +48,19 @@ fn every_key_is_read() {
             release: Source::ClusterAfter("shop-".to_owned()),
             route: Source::VirtualHost,
             pod: Source::UpstreamAddress,
+            methods: true,
         },
         streams: Templates::parse(vec!["/shop.v1.Shop/Watch".to_owned()]).unwrap(),
         retries: true,
         interval_ms: 2_000,
     };
-    assert_eq!(Config::parse(json), Ok(Config::Counting(want)));
+    assert_eq!(Config::parse(json), Ok(Config::Counting(Box::new(want))));
 }
 
 #[test]
 fn every_problem_is_named_with_its_path_and_a_remedy() {
     let json = r#"{"vantage": "sideways", "attachment": 7, "interval_ms": 500, "service": "hots",
-        "release": {"fixed": ""}, "retries": true, "route": {"fixed": "a", "node_label": "b"}, "pod": {"prefix": "x"}, "clutser": "serin"}"#;
+        "release": {"fixed": ""}, "retries": true, "methods": 1, "route": {"fixed": "a", "node_label": "b"}, "pod": {"prefix": "x"}, "clutser": "serin"}"#;
     let got = problems(json);
     let starts = [
         "cluster: is missing: write",
@@ -68,6 +70,7 @@ fn every_problem_is_named_with_its_path_and_a_remedy() {
         "route: [\"fixed\", \"node_label\"] are not exactly one key: write",
         "release.fixed: \"\" is not a text: write",
         "pod.prefix: unknown key: write",
+        "methods: 1 is not what to do with methods: write",
         "retries: true is not what to do with retries: write",
         "interval_ms: 500 is out of range: write",
         "clutser: unknown key (its value is \"serin\"): remove it",

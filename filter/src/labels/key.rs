@@ -24,6 +24,22 @@ pub(super) fn push_label(key: &mut Vec<u8>, label: &[u8]) {
     push(lossy.as_bytes().get(..lossy.floor_char_boundary(LABEL_MAX)).unwrap_or_default());
 }
 
+/// The methods that are told by name: those of RFC 9110 and PATCH. A caller can make up any other, which must not cost memory.
+const METHODS: [&[u8]; 9] = [b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"PATCH", b"OPTIONS", b"CONNECT", b"TRACE"];
+/// Any other method, by OpenTelemetry's name for it.
+const OTHER_METHOD: &[u8] = b"_OTHER";
+
+/// Appends a route with the method before it, cut like any label.
+pub(super) fn push_route(key: &mut Vec<u8>, method: Option<&[u8]>, route: &[u8]) {
+    let method = METHODS.into_iter().find(|known| Some(*known) == method).unwrap_or(OTHER_METHOD);
+    let mut label = [b' '; LABEL_MAX];
+    let (head, tail) = label.split_at_mut(method.len() + 1);
+    head.iter_mut().zip(method).for_each(|(to, from)| *to = *from);
+    tail.iter_mut().zip(route).for_each(|(to, from)| *to = *from);
+    let length = (method.len() + 1 + route.len()).min(LABEL_MAX);
+    push_label(key, label.get(..length).unwrap_or_default());
+}
+
 /// The key of the series that takes what finds no room, for an outcome.
 pub fn overflow_key(outcome: u8) -> Vec<u8> {
     let mut key = vec![outcome];
@@ -73,6 +89,20 @@ mod tests {
         let mut key = vec![1];
         push_label(&mut key, bytes);
         series(0, &key).service
+    }
+
+    #[test]
+    fn a_route_has_its_method() {
+        let route = |method: Option<&[u8]>, route: &[u8]| {
+            let mut key = vec![1];
+            push_label(&mut key, b"s");
+            push_route(&mut key, method, route);
+            series(0, &key).route
+        };
+        assert_eq!(route(Some(b"GET"), b"/cart"), "GET /cart");
+        assert_eq!(route(Some(b"get"), b"/cart"), "_OTHER /cart");
+        assert_eq!(route(None, b"unknown"), "_OTHER unknown");
+        assert_eq!(route(Some(b"PATCH"), &[b'x'; 300]), format!("PATCH {}", "x".repeat(250)));
     }
 
     #[test]

@@ -5,13 +5,28 @@ const ISTIO: &str = "outbound|80|v2|reviews.default.svc.cluster.local";
 /// The pod label of a request, read from its only source.
 fn read(source: Source, answer: impl Fn(&Attribute) -> Option<&'static [u8]>) -> String {
     let fixed = || Source::Fixed("x".into());
-    let sources = Sources { service: fixed(), route: fixed(), release: fixed(), pod: source };
+    let sources = Sources { service: fixed(), route: fixed(), release: fixed(), pod: source, methods: false };
     let metadata = |path: &[String]| (path == ["LABELS", "version"]).then(|| b"v3".to_vec());
     let labels = Labels::new(sources, "node-1", metadata);
     let values: Vec<_> = labels.attributes().iter().map(answer).collect();
     let mut key = Vec::new();
     labels.write_key(Outcome::Success, &values, &mut key);
     series(0, &key).pod
+}
+
+#[test]
+fn the_method_comes_before_the_route() {
+    let sources = Sources { methods: true, ..Sources::of_vantage(Vantage::Gateway) };
+    let labels = Labels::new(sources, "node-1", |_| None);
+    let answer = |asked: &Attribute| match asked {
+        Attribute::RequestHeader(":method") => Some(b"POST".as_slice()),
+        asked if *asked == property(&["xds", "route_name"]) => Some(b"checkout".as_slice()),
+        _ => None,
+    };
+    let values: Vec<_> = labels.attributes().iter().map(answer).collect();
+    let mut key = Vec::new();
+    labels.write_key(Outcome::Success, &values, &mut key);
+    assert_eq!(series(0, &key).route, "POST checkout");
 }
 
 fn metadata(path: &[&str]) -> Source {

@@ -30,6 +30,28 @@ pub struct ReportRequest {
     /// another one.
     #[prost(message, optional, tag = "9")]
     pub state: ::core::option::Option<ReporterState>,
+    /// Requests under way that have no response yet and have waited for 1 s or longer, at most 64 kinds of them: no part of what is
+    /// numbered either. Known to the HTTP filter only.
+    #[prost(message, repeated, tag = "10")]
+    pub in_flight: ::prost::alloc::vec::Vec<InFlight>,
+    /// When that was so, in microseconds since 1970; 0 where nothing is said of it.
+    #[prost(fixed64, tag = "11")]
+    pub in_flight_unix_us: u64,
+}
+/// Requests under way with the labels that they will be counted under.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InFlight {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub release: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub pod: ::prost::alloc::string::String,
+    /// How long they have waited.
+    #[prost(message, optional, tag = "5")]
+    pub ages: ::core::option::Option<Distribution>,
 }
 /// What a reporter says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -102,6 +102,10 @@ fn streams(linker: &mut Linker<Around>) -> Result<()> {
         }
         OK
     })?;
+    linker.func_wrap("env", "proxy_set_effective_context", |mut host: Host<'_>, _context: u32| {
+        count(&mut host, "proxy_set_effective_context");
+        OK
+    })?;
     linker.func_wrap("env", "proxy_grpc_cancel", |mut host: Host<'_>, token: u32| {
         count(&mut host, "proxy_grpc_cancel").open.retain(|open| *open != token);
         OK
