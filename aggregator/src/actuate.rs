@@ -19,6 +19,7 @@ mod host;
 mod outcome;
 mod plan;
 mod rds;
+mod share;
 mod splits;
 mod virtual_service;
 mod weights;
@@ -84,6 +85,19 @@ fn roll_back_with(
         }
     }
     settle(outcome, unread, failed, &finder, target)
+}
+
+/// The candidate's share of the weights in the target's files, 0 to 1. `None` where a file cannot be read, the candidate is nowhere, or
+/// routes differ.
+///
+/// Blocks on file IO.
+pub fn share(target: &Target, intent: &Intent<'_>) -> Option<f64> {
+    let finder = Finder::new(target, intent);
+    let mut shares = Vec::new();
+    for file in fetch::files(target).ok()? {
+        shares.extend(share::shares(&fetch::read(&file).ok()?, &finder));
+    }
+    share::common(&shares)
 }
 
 /// One file, from reading it to having replaced it. The text is something to tell a person about the writing.

@@ -11,6 +11,7 @@ use crate::{
     config::Service,
     engine::{Event, Written},
     history::History,
+    recording::{Kept, file},
     shell::Handle,
 };
 
@@ -21,6 +22,13 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 pub enum Order {
     /// Keep a decision.
     Persist(Box<Decision>),
+    /// Keep the recording that a decision was made on.
+    Record {
+        /// The decision.
+        decision: u64,
+        /// Its recording.
+        recording: Box<Kept>,
+    },
     /// Write the rollback of a service.
     RollBack {
         /// For this decision.
@@ -39,8 +47,8 @@ pub struct Actuator {
 
 impl Actuator {
     /// `storing` is set to whether the last decision could be kept.
-    pub fn new(history: History, services: Arc<[Service]>, storing: watch::Sender<bool>) -> Self {
-        Actuator { history: Arc::new(history), services, storing }
+    pub fn new(history: Arc<History>, services: Arc<[Service]>, storing: watch::Sender<bool>) -> Self {
+        Actuator { history, services, storing }
     }
 
     /// Runs until the orders end.
@@ -54,6 +62,7 @@ impl Actuator {
                     *last = tell(&decision, *last);
                     self.persist(decision).await;
                 }
+                Order::Record { decision, recording } => self.record(decision, recording).await,
                 Order::RollBack { decision, service } => {
                     let results = self.roll_back(service).await;
                     // Without the engine nobody is left to tell; what else was decided is still done.
@@ -72,6 +81,24 @@ impl Actuator {
             tracing::error!(id, "decision is not kept on disk: {error}");
         }
         self.storing.send_replace(kept.is_ok());
+    }
+
+    /// A recording that cannot be kept is said and no more: the decision stands without it.
+    async fn record(&self, decision: u64, recording: Box<Kept>) {
+        let history = Arc::clone(&self.history);
+        let keep = move || {
+            let mut bytes = file::HEAD.to_vec();
+            recording
+                .from(0)
+                .map_err(|error| error.to_string())?
+                .iter()
+                .for_each(|part| file::write_part(&mut bytes, part));
+            history.put_recording(decision, &bytes).map_err(|error| error.to_string())
+        };
+        let kept = tokio::task::spawn_blocking(keep).await.map_err(|error| error.to_string()).flatten();
+        if let Err(error) = kept {
+            tracing::warn!(id = decision, "`serin explain {decision}` will not work: {error}");
+        }
     }
 
     async fn roll_back(&self, service: usize) -> Vec<Written> {

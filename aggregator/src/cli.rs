@@ -4,8 +4,11 @@ mod clear;
 mod client;
 mod compare;
 mod decisions;
+mod explain;
 mod plan;
 mod proxies;
+mod record;
+mod replay;
 mod serve;
 mod text;
 
@@ -54,6 +57,28 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Show the evidence of a decision, and judge it again from what was recorded; exit code 1 when the verdict is another one
+    Explain {
+        /// Its number, as in `serin decisions`
+        decision: u64,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Write what the judge is fed of a service's trial to a file, from the trial's first second on
+    Record {
+        /// As it is called in the configuration
+        service: String,
+        /// The file, which must not exist
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Stop after this long; at the trial's end unless given
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        stop: Option<Duration>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Judge recordings again, with their own policy or another one: what would have been rolled back, and when
+    Replay(replay::Options),
     /// List the proxies that report: what their filters counted, and what Envoy says itself
     Proxies {
         #[command(flatten)]
@@ -92,10 +117,17 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve { config } => serve::serve(&config),
         Command::Check { file } => serve::check(&file),
-        Command::Compare { service, window, server } => client::block_on(compare::run(service, window, server.server)),
-        Command::Decisions { service, server } => client::block_on(decisions::run(service, server.server)),
-        Command::Proxies { server } => client::block_on(proxies::run(server.server)),
+        Command::Compare { service, window, server } => done(compare::run(service, window, server.server)),
+        Command::Decisions { service, server } => done(decisions::run(service, server.server)),
+        Command::Explain { decision, server } => client::block_on(explain::run(decision, server.server)),
+        Command::Record { service, out, stop, server } => done(record::run(service, out, stop, server.server)),
+        Command::Replay(options) => replay::run(&options),
+        Command::Proxies { server } => done(proxies::run(server.server)),
         Command::Plan(options) => plan::run(&options).map(|()| ExitCode::SUCCESS),
-        Command::Clear { service, release, server } => client::block_on(clear::run(service, release, server.server)),
+        Command::Clear { service, release, server } => done(clear::run(service, release, server.server)),
     }
+}
+
+fn done(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    client::block_on(command).map(|()| ExitCode::SUCCESS)
 }

@@ -51,6 +51,8 @@ pub struct Service {
     pub timing: Timing,
     /// What counts as a regression, and how sure to be.
     pub policy: Policy,
+    /// Whether the candidate's share of the requests is held against its share of the weights.
+    pub throughput: bool,
     /// What to do about one.
     pub rollback: Rollback,
 }
@@ -69,6 +71,8 @@ pub enum Timing {
 pub struct Rollback {
     /// Say what would be written, and write nothing.
     pub dry_run: bool,
+    /// Roll back also when the baseline had no requests: its pods are kept running after a promotion.
+    pub without_baseline: bool,
     /// How long the data plane may take until the candidate gets no requests any more.
     pub confirm_within: Duration,
     /// What to write. Empty: decide and say so, write nothing.
@@ -123,7 +127,12 @@ impl Config {
 impl Rollback {
     /// Decide and say so, write nothing: what a service without a `rollback` section gets.
     fn none() -> Self {
-        Rollback { dry_run: false, confirm_within: Duration::from_secs(30), targets: Vec::new() }
+        Rollback {
+            dry_run: false,
+            without_baseline: false,
+            confirm_within: Duration::from_secs(30),
+            targets: Vec::new(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod confirm;
 mod decision;
 mod evidence;
 mod guard;
+pub mod on_trial;
 mod proxies;
 mod verdict;
 
@@ -19,6 +20,7 @@ use serin_proto::v1;
 use crate::{
     config::Config,
     ingest::validate::Heartbeat,
+    recording::Kept,
     report::{Report, Reporter, ReporterId},
     store::{Applied, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
@@ -73,6 +75,13 @@ pub enum Event {
         /// Which one.
         stream: StreamId,
     },
+    /// The weights were read by which a service's requests are sent.
+    Weighed {
+        /// Position of the service in the configuration.
+        service: usize,
+        /// The candidate's share of them, 0 to 1. `None` where it is not known, or not the same everywhere.
+        share: Option<f64>,
+    },
     /// A proxy pushed its own counters.
     ProxyPushed {
         /// Its node id.
@@ -112,6 +121,13 @@ pub enum Effect {
     Publish(v1::Verdict),
     /// Keep a decision, in place of what was kept under its id.
     Persist(v1::Decision),
+    /// Keep the recording that a decision was made on.
+    Record {
+        /// The decision.
+        decision: u64,
+        /// Its recording.
+        recording: Box<Kept>,
+    },
     /// Write the rollback of this decision's service, and send [`Event::Written`].
     RollBack {
         /// The decision.
@@ -147,6 +163,11 @@ pub enum NotCleared {
     #[error("its rollback is being written: try again in a moment")]
     Writing,
 }
+
+/// There is no such service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not in the configuration of this serin")]
+pub struct UnknownService;
 
 /// Counts of what came in, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,8 +234,11 @@ impl Engine {
                 }
                 Err(full) => vec![Effect::Close { stream, reason: full.into() }],
             },
-            Event::Heartbeat { stream, heartbeat } => {
+            Event::Heartbeat { stream, mut heartbeat } => {
                 if let Some(reporter) = self.streams.get(&stream) {
+                    if let Some(waiting) = heartbeat.waiting.take() {
+                        self.slices.wait(reporter, waiting, now);
+                    }
                     self.reporters.seen(reporter, heartbeat, now);
                 }
                 Vec::new()
@@ -230,6 +254,10 @@ impl Engine {
             }
             Event::ProxyPushed { node, push } => {
                 self.proxies.pushed(&node, push, now);
+                Vec::new()
+            }
+            Event::Weighed { service, share } => {
+                self.guards.get_mut(service).into_iter().for_each(|guard| guard.weighed(share, now));
                 Vec::new()
             }
             Event::Tick => self.tick(now),
@@ -264,13 +292,25 @@ impl Engine {
         self.decisions.values().rev().filter(of_service).take(limit).cloned().collect()
     }
 
+    /// The recording of a service's running trial.
+    ///
+    /// # Errors
+    /// When the service is not in the configuration.
+    pub fn recording(&self, service: &str) -> Result<Option<&Kept>, UnknownService> {
+        let guard = self.guards.iter().find(|guard| guard.service().name == service).ok_or(UnknownService)?;
+        Ok(guard.recording())
+    }
+
     /// The current verdict of each service.
     pub fn verdicts(&self) -> impl Iterator<Item = &v1::Verdict> {
         self.guards.iter().map(Guard::verdict)
     }
 
-    fn reported(&mut self, stream: StreamId, report: Report, now: UnixMicros) -> Vec<Effect> {
+    fn reported(&mut self, stream: StreamId, mut report: Report, now: UnixMicros) -> Vec<Effect> {
         let Some(reporter) = self.streams.get(&stream) else { return Vec::new() };
+        if let Some(waiting) = report.waiting.take() {
+            self.slices.wait(reporter, waiting, now);
+        }
         match self.reporters.apply(reporter, &report, now) {
             Applied::New => {
                 let sequence = report.sequence;

@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serin_proto::v1::Decision;
 
 /// By id: a serialized `serin.v1.Decision`.
 const DECISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("decisions");
+/// By the id of the decision that was made on it: a recording as a file has it.
+const RECORDINGS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("recordings");
+/// Recordings kept, those of the newest decisions: at 10 MB each, a gigabyte.
+const RECORDINGS_MAX: usize = 100;
 
 /// Why decisions cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +96,40 @@ impl History {
     }
 }
 
+impl History {
+    /// Keeps the recording that a decision was made on; of old decisions they go.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn put_recording(&self, decision: u64, recording: &[u8]) -> Result<(), HistoryError> {
+        let write = self.0.begin_write().map_err(redb::Error::from)?;
+        {
+            let mut table = write.open_table(RECORDINGS).map_err(redb::Error::from)?;
+            table.insert(decision, recording).map_err(redb::Error::from)?;
+            while table.len().map_err(redb::Error::from)? as usize > RECORDINGS_MAX {
+                table.pop_first().map_err(redb::Error::from)?;
+            }
+        }
+        write.commit().map_err(redb::Error::from)?;
+        Ok(())
+    }
+
+    /// The recording that a decision was made on.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn recording(&self, decision: u64) -> Result<Option<Vec<u8>>, HistoryError> {
+        let read = self.0.begin_read().map_err(redb::Error::from)?;
+        let table = match read.open_table(RECORDINGS) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(redb::Error::from(error).into()),
+        };
+        let found = table.get(decision).map_err(redb::Error::from)?;
+        Ok(found.map(|bytes| bytes.value().to_vec()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +147,18 @@ mod tests {
         }
         let history = History::open(dir.path()).unwrap();
         assert_eq!(history.decisions().unwrap(), [decision(1, "v2 again"), decision(2, "v3")]);
+    }
+
+    #[test]
+    fn recordings_of_the_newest_decisions_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = History::open(dir.path()).unwrap();
+        assert_eq!(history.recording(1).unwrap(), None);
+        for decision in 1..=RECORDINGS_MAX as u64 + 2 {
+            history.put_recording(decision, &decision.to_le_bytes()).unwrap();
+        }
+        assert_eq!(history.recording(2).unwrap(), None);
+        assert_eq!(history.recording(3).unwrap(), Some(3u64.to_le_bytes().to_vec()));
     }
 
     #[test]

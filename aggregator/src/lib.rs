@@ -4,6 +4,7 @@
 //! ingest (IO) -> engine (pure): store (pure) -> judge (pure) -> decision
 //!                  -> actuator (IO): history (IO), actuate: fetch (IO) -> plan (pure) -> apply (IO)
 //!                  -> confirm (pure), from what ingest brings next
+//! recording (pure): what a trial was fed, to be judged again
 //! query, metrics (IO): questions to the engine; module (IO): the filter for those who fetch it
 //! ```
 
@@ -18,8 +19,10 @@ pub mod ingest;
 pub mod metrics;
 pub mod module;
 pub mod query;
+pub mod recording;
 pub mod report;
 pub mod server;
 pub mod shell;
 pub mod store;
 pub mod time;
+pub mod weigher;

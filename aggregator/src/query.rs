@@ -1,29 +1,41 @@
 //! `serin.v1.Query` and `serin.v1.Control` (IO): questions and orders, passed to the engine.
 
-use std::{collections::BTreeMap, pin::Pin};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
+use prost::Message;
 use serin_proto::v1::{
     ClearRequest, ClearResponse, CompareRequest, CompareResponse, ListDecisionsRequest, ListDecisionsResponse,
-    ListProxiesRequest, ListProxiesResponse, Verdict, WatchVerdictsRequest, control_server, query_server,
+    ListProxiesRequest, ListProxiesResponse, ReadRecordingRequest, RecordingPart, Verdict, WatchVerdictsRequest,
+    control_server, query_server, read_recording_request::Of,
 };
-use tokio_stream::{Stream, StreamExt, wrappers::BroadcastStream};
+use tokio::sync::mpsc;
+use tokio_stream::{
+    Stream, StreamExt,
+    wrappers::{BroadcastStream, ReceiverStream},
+};
 use tonic::{Request, Response, Status};
 
 use crate::{
     engine::NotCleared,
+    history::History,
+    recording::file,
     shell::{Handle, Stopped},
 };
 
 const DECISIONS_DEFAULT: usize = 100;
+/// How often a running trial is asked for what is new in its recording.
+const RECORDING_EVERY: Duration = Duration::from_secs(1);
+/// Parts of a recording that are read ahead of whoever reads them.
+const PARTS_AHEAD: usize = 16;
 
 /// Both services.
 #[derive(Clone)]
-pub struct Query(Handle);
+pub struct Query(Handle, Arc<History>);
 
 impl Query {
     /// Asks this engine.
-    pub fn new(engine: Handle) -> Self {
-        Query(engine)
+    pub fn new(engine: Handle, history: Arc<History>) -> Self {
+        Query(engine, history)
     }
 }
 
@@ -33,6 +45,7 @@ fn unavailable(stopped: Stopped) -> Status {
 
 #[tonic::async_trait]
 impl query_server::Query for Query {
+    type ReadRecordingStream = ReceiverStream<Result<RecordingPart, Status>>;
     type WatchVerdictsStream = Pin<Box<dyn Stream<Item = Result<Verdict, Status>> + Send>>;
 
     async fn compare(&self, request: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
@@ -56,6 +69,28 @@ impl query_server::Query for Query {
     async fn list_proxies(&self, _: Request<ListProxiesRequest>) -> Result<Response<ListProxiesResponse>, Status> {
         let answer = self.0.ask(|engine, now| engine.proxies(now)).await;
         answer.map(|proxies| Response::new(ListProxiesResponse { proxies })).map_err(unavailable)
+    }
+
+    async fn read_recording(
+        &self,
+        request: Request<ReadRecordingRequest>,
+    ) -> Result<Response<Self::ReadRecordingStream>, Status> {
+        let (parts, receiver) = mpsc::channel(PARTS_AHEAD);
+        match request.into_inner().of {
+            Some(Of::Service(service)) => {
+                let asked = service.clone();
+                let known =
+                    self.0.ask(move |engine, _| engine.recording(&asked).map(drop)).await.map_err(unavailable)?;
+                known.map_err(|error| Status::not_found(format!("service `{service}`: {error}")))?;
+                tokio::spawn(follow(self.0.clone(), service, parts));
+            }
+            Some(Of::Decision(decision)) => {
+                let bytes = recorded(Arc::clone(&self.1), decision).await?;
+                tokio::spawn(replay(bytes, parts));
+            }
+            None => return Err(Status::invalid_argument("say of which service, or of which decision")),
+        }
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
     async fn watch_verdicts(
@@ -92,6 +127,64 @@ impl control_server::Control for Query {
             Ok(()) => Ok(Response::new(ClearResponse {})),
             Err(error @ NotCleared::NotCondemned) => Err(Status::not_found(format!("{of}: {error}"))),
             Err(error @ NotCleared::Writing) => Err(Status::unavailable(format!("{of}: {error}"))),
+        }
+    }
+}
+
+type Parts = mpsc::Sender<Result<RecordingPart, Status>>;
+
+/// Sends what a running trial has recorded, and then what it records, until it ends.
+async fn follow(engine: Handle, service: String, parts: Parts) {
+    let mut ticks = tokio::time::interval(RECORDING_EVERY);
+    let mut sent = 0;
+    loop {
+        ticks.tick().await;
+        let asked = service.clone();
+        let news = engine.ask(move |engine, _| match engine.recording(&asked) {
+            Ok(Some(kept)) => Some(kept.from(sent).map(<[Vec<u8>]>::to_vec)),
+            Ok(None) | Err(_) => None,
+        });
+        let news = match news.await {
+            // Not begun yet.
+            Ok(None) if sent == 0 && !parts.is_closed() => continue,
+            Ok(Some(Ok(news))) if sent == 0 || !news.is_empty() => news,
+            Ok(Some(Ok(_))) if !parts.is_closed() => continue,
+            Ok(Some(Err(too_long))) => {
+                drop(parts.send(Err(Status::resource_exhausted(too_long.to_string()))).await);
+                return;
+            }
+            // It ended, or nobody reads any more.
+            Ok(Some(Ok(_)) | None) | Err(_) => return,
+        };
+        sent += news.len();
+        for part in news {
+            if parts.send(decode(&part)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn decode(part: &[u8]) -> Result<RecordingPart, Status> {
+    RecordingPart::decode(part).map_err(|error| Status::internal(format!("a part of a recording: {error}")))
+}
+
+async fn recorded(history: Arc<History>, decision: u64) -> Result<Vec<u8>, Status> {
+    let read = tokio::task::spawn_blocking(move || history.recording(decision)).await;
+    let read = read.map_err(|error| Status::internal(error.to_string()))?;
+    let found = read.map_err(|error| Status::internal(error.to_string()))?;
+    found.ok_or_else(|| {
+        Status::not_found(format!(
+            "decision {decision} has no recording here: it is not known, is not among the newest 100, or its trial became longer than 64 MiB"
+        ))
+    })
+}
+
+async fn replay(bytes: Vec<u8>, parts: Parts) {
+    let mut rest = bytes.strip_prefix(file::HEAD).unwrap_or_default();
+    while let Some(part) = file::next_part(&mut rest) {
+        if parts.send(decode(part)).await.is_err() {
+            return;
         }
     }
 }

@@ -137,6 +137,11 @@ pub fn counts_for_latency(outcome: Outcome) -> bool {
     is_judged(outcome) && outcome != Outcome::ServerError
 }
 
+/// Whether an outcome is the caller's fault: such requests are compared with their like, being commonly faster.
+pub fn is_callers_fault(outcome: Outcome) -> bool {
+    outcome == Outcome::ClientError
+}
+
 /// Whether the request got its response, whatever it was: what ended otherwise may have started long ago.
 pub fn was_answered(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Success | Outcome::ClientError | Outcome::ServerError)

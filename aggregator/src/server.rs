@@ -1,6 +1,6 @@
 //! `serin serve` (IO): opens what the configuration names, wires the parts together and runs until told to stop.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::get};
 use serin_proto::{
@@ -18,7 +18,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     actuator::Actuator,
-    config::Config,
+    config::{Config, Service},
     engine::Engine,
     envoy_metrics::{self, EnvoyMetrics},
     history::{History, HistoryError},
@@ -27,6 +27,7 @@ use crate::{
     module::{self, Module, ModuleError},
     query::Query,
     shell::{Handle, Shell, now},
+    weigher,
 };
 
 /// A peer that does not answer a ping for this long is gone (its node died, or a network was cut).
@@ -75,14 +76,15 @@ pub enum ServeError {
 /// When it cannot start, or a listener fails.
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     let module = Module::load(config.filter.as_deref())?;
-    let history = History::open(&config.data_dir)?;
+    let history = Arc::new(History::open(&config.data_dir)?);
     let (engine, first) = Engine::new(&config, history.decisions()?, now());
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
     let (store, storing) = watch::channel(true);
     let (orders, receiver) = mpsc::unbounded_channel();
     let (shell, handle) = Shell::new(engine, orders);
-    let actuator = Actuator::new(history, config.services.into(), store);
+    let services: Arc<[Service]> = config.services.into();
+    let actuator = Actuator::new(Arc::clone(&history), Arc::clone(&services), store);
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
@@ -94,7 +96,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         shell.run(first).await;
         Ok(())
     });
-    tasks.spawn(serve_grpc(grpc, handle.clone(), storing.clone()));
+    tokio::spawn(weigher::run(services, handle.clone()));
+    tasks.spawn(serve_grpc(grpc, handle.clone(), history, storing.clone()));
     tasks.spawn(serve_http(scrape, handle, storing, module));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
@@ -116,9 +119,14 @@ fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(configured)
 }
 
-async fn serve_grpc(listener: TcpListener, engine: Handle, storing: watch::Receiver<bool>) -> Result<(), ServeError> {
+async fn serve_grpc(
+    listener: TcpListener,
+    engine: Handle,
+    history: Arc<History>,
+    storing: watch::Receiver<bool>,
+) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let query = Query::new(engine.clone());
+    let query = Query::new(engine.clone(), history);
     let query_service = QueryServer::new(query.clone());
     let control = ControlServer::new(query);
     let proxies = MetricsServiceServer::new(EnvoyMetrics::new(engine.clone()));

@@ -166,6 +166,7 @@ impl Shell {
                 // Nobody watching is no error.
                 Effect::Publish(verdict) => drop(self.verdicts.send(verdict)),
                 Effect::Persist(decision) => self.order(Order::Persist(Box::new(decision))),
+                Effect::Record { decision, recording } => self.order(Order::Record { decision, recording }),
                 Effect::RollBack { decision, service } => self.order(Order::RollBack { decision, service }),
             }
         }

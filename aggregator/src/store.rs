@@ -10,5 +10,5 @@ mod totals;
 
 pub use proxies::{ManagerCounts, Proxies, Push};
 pub use reporters::{Applied, ReporterView, Reporters, ReportersFull};
-pub use slices::Slices;
+pub use slices::{Second, Slices};
 pub use totals::{Total, TotalKey, Totals};

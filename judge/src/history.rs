@@ -49,6 +49,16 @@ impl PodSpread {
         }))
     }
 
+    /// As it was measured before, at p50, p95, p99 and p99.9.
+    pub fn known(spread: [Option<f64>; QUANTILES.len()]) -> Self {
+        PodSpread(spread)
+    }
+
+    /// At p50, p95, p99 and p99.9.
+    pub fn measured_at(&self) -> [Option<f64>; QUANTILES.len()] {
+        self.0
+    }
+
     /// At one of the quantiles.
     pub(crate) fn at(&self, quantile: usize) -> Option<f64> {
         self.0.get(quantile).copied().flatten()

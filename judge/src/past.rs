@@ -87,6 +87,7 @@ pub(crate) struct Past {
     before: Counts,
     now: Counts,
     seconds: u64,
+    guard_s: u64,
 }
 
 impl Past {
@@ -99,11 +100,14 @@ impl Past {
         let mut before = Counts::new();
         windows().for_each(|window| before.merge(window));
         let lanes = (0..QUANTILES.len()).filter_map(|at| Lane::new(at, history, &before, policy, blocks)).collect();
-        Some(Past { lanes, before, now: Counts::new(), seconds: 0 })
+        Some(Past { lanes, before, now: Counts::new(), seconds: 0, guard_s: policy.guard_s().into() })
     }
 
-    /// A second in which the candidate alone had requests.
+    /// A second in which the candidate alone had requests, for as long as it is guarded.
     pub(crate) fn observe(&mut self, candidate: &ArmSecond) {
+        if self.seconds >= self.guard_s {
+            return;
+        }
         self.seconds += 1;
         self.now.merge(&candidate.counts);
         for lane in &mut self.lanes {

@@ -12,6 +12,9 @@ pub struct Policy {
     trial_s: u32,
     limits: [Option<Micros>; QUANTILES.len()],
     pass: Option<f64>,
+    /// Pass and regression of single quantiles.
+    own: [Option<(f64, f64)>; QUANTILES.len()],
+    guard_s: u32,
 }
 
 /// A value outside its range.
@@ -32,6 +35,12 @@ pub enum PolicyError {
     /// Below 0.5%, or not below the regression.
     #[error("pass must be from 0.5% up to below the regression, not {}%", .0 * 100.0)]
     Pass(f64),
+    /// Above a day.
+    #[error("guard must be at most 86,400 s (a day), not {0} s")]
+    Guard(u32),
+    /// Not of a latency.
+    #[error("thresholds are those of p50, p95, p99 or p99.9, not of {0}")]
+    Thresholds(Metric),
     /// Not within 1 min to 30 days.
     #[error("trial must be from 60 s to 2,592,000 s (30 days), not {0} s")]
     Trial(u32),
@@ -58,7 +67,7 @@ impl Policy {
         if !(60..=2_592_000).contains(&trial_s) {
             return Err(PolicyError::Trial(trial_s));
         }
-        Ok(Policy { regression, false_rollback, false_pass, trial_s, limits: [None; QUANTILES.len()], pass: None })
+        Ok(Policy { regression, false_rollback, false_pass, trial_s, ..Policy::default() })
     }
 
     /// With an absolute limit of a latency quantile: a candidate that breaks it is rolled back, unless the baseline does as well.
@@ -83,13 +92,52 @@ impl Policy {
         if is_allowed { Ok(Policy { pass: Some(pass), ..self }) } else { Err(PolicyError::Pass(pass)) }
     }
 
+    /// With other increases for one quantile: as [`Policy::with_pass`] and the regression, for this one alone.
+    ///
+    /// # Errors
+    /// When one is outside its range, or the metric is no latency.
+    pub fn with_thresholds(mut self, metric: Metric, pass: f64, regression: f64) -> Result<Self, PolicyError> {
+        let alone = Policy::new(regression, self.false_rollback, self.false_pass, self.trial_s)?.with_pass(pass)?;
+        let at = QUANTILES.iter().position(|(known, _)| *known == metric);
+        let own = at.and_then(|at| self.own.get_mut(at)).ok_or(PolicyError::Thresholds(metric))?;
+        *own = Some((alone.pass(), alone.regression()));
+        Ok(self)
+    }
+
+    /// With how long a candidate that has the traffic alone is held against the baseline's past, in seconds; 0 is not at all, and half
+    /// an hour is the default.
+    ///
+    /// # Errors
+    /// When it is more than a day.
+    pub fn with_guard(self, guard_s: u32) -> Result<Self, PolicyError> {
+        if guard_s <= 86_400 { Ok(Policy { guard_s, ..self }) } else { Err(PolicyError::Guard(guard_s)) }
+    }
+
+    /// How long a candidate that has the traffic alone is held against the baseline's past, in seconds.
+    pub fn guard_s(&self) -> u32 {
+        self.guard_s
+    }
+
     /// The increase up to which a candidate passes.
     pub fn pass(&self) -> f64 {
         self.pass.unwrap_or(self.regression / 2.0)
     }
 
+    /// Pass and regression of one quantile where it has its own.
+    pub fn thresholds_of(&self, metric: Metric) -> Option<(f64, f64)> {
+        QUANTILES.iter().zip(self.own).find(|((known, _), _)| *known == metric).and_then(|(_, own)| own)
+    }
+
+    pub(crate) fn regression_of(&self, metric: Metric) -> f64 {
+        self.thresholds_of(metric).map_or(self.regression, |(_, regression)| regression)
+    }
+
+    pub(crate) fn pass_of(&self, metric: Metric) -> f64 {
+        self.thresholds_of(metric).map_or(self.pass(), |(pass, _)| pass)
+    }
+
     /// The limits: metric, quantile and latency.
-    pub(crate) fn limits(&self) -> impl Iterator<Item = (Metric, f64, Micros)> {
+    pub fn limits(&self) -> impl Iterator<Item = (Metric, f64, Micros)> {
         let limits = self.limits;
         QUANTILES.into_iter().zip(limits).filter_map(|((metric, q), limit)| Some((metric, q, limit?)))
     }
@@ -127,7 +175,7 @@ impl Policy {
 }
 
 impl Default for Policy {
-    /// +10%, 0.1% false rollbacks, 5% false passes, 30 min.
+    /// +10%, 0.1% false rollbacks, 5% false passes, 30 min, and 30 min alone.
     fn default() -> Self {
         Policy {
             regression: 0.10,
@@ -136,6 +184,8 @@ impl Default for Policy {
             trial_s: 1_800,
             limits: [None; QUANTILES.len()],
             pass: None,
+            own: [None; QUANTILES.len()],
+            guard_s: 1_800,
         }
     }
 }

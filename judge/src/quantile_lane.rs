@@ -6,7 +6,7 @@ use crate::dispersion::Dispersion;
 use crate::evidence::Evidence;
 use crate::history::PodSpread;
 use crate::interval::Interval;
-use crate::metric::QUANTILES;
+use crate::metric::{Metric, QUANTILES};
 use crate::non_inferiority::NonInferiority;
 use crate::policy::Policy;
 use crate::slice::Second;
@@ -33,14 +33,15 @@ pub(crate) struct QuantileLane {
 impl QuantileLane {
     /// `at`: which of [`QUANTILES`]. `blocks`: how many 10 s blocks the trial lasts.
     pub(crate) fn new(at: usize, policy: &Policy, pods: PodSpread, blocks: u32) -> Self {
+        let metric = QUANTILES.get(at).map_or(Metric::P50, |(metric, _)| *metric);
         QuantileLane {
             margin: MARGINS.get(at).copied().unwrap_or(1.0),
             evidence: Evidence::new(policy.false_rollback(), blocks),
             non_inferiority: NonInferiority::default(),
             dispersion: Dispersion::new(policy.false_rollback(), pods.at(at)),
-            interval: Interval::new(1.0 + policy.pass()),
+            interval: Interval::new(1.0 + policy.pass_of(metric)),
             bounds: (None, None),
-            worst_pass: 1.0 + policy.regression(),
+            worst_pass: 1.0 + policy.regression_of(metric),
             factor: 1.0,
             threshold: None,
         }

@@ -200,6 +200,10 @@ impl fmt::Display for Verdict {
                 write!(f, " in both releases, which is no reason for a rollback")?;
             }
         }
+        if let Some(past) = self.past.iter().find(|past| past.metric == Metric::P99 && self.cause.is_none()) {
+            let seconds = thousands(past.seconds);
+            write!(f, "; alone for {seconds} s, its p99 is {:.2}x what the baseline's was", past.ratio)?;
+        }
         if self.still_warming {
             write!(f, "; the candidate is still warming up")?;
         }
@@ -302,6 +306,8 @@ mod tests {
             usual: 14_806.4,
             log_evidence: 9.0,
         };
+        let p99 = PastFinding { metric: Metric::P99, ratio: 1.02, ..past };
+        insta::assert_snapshot!(Verdict { past: vec![past, p99], ..verdict(State::Healthy) }, @"healthy: no slower at p50, p95 and p99 after 96 s, ruled out more than 10%; alone for 240 s, its p99 is 1.02x what the baseline's was");
         let mut slower = Verdict { past: vec![past], ..because(Metric::P95, false, 9.0) };
         slower.cause.as_mut().unwrap().by = By::Past;
         insta::assert_snapshot!(slower, @"p95 slower than the baseline was: 1.62x in the 240 s since that has no requests; 31,200 requests beyond 91.0ms where its past explains 14,806; evidence 8,103 against the 1,000 it takes, after 96 s");

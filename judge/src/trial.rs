@@ -57,8 +57,9 @@ impl Trial {
 
     /// The same with what earlier days tell.
     pub fn knowing(history: &History, policy: Policy, first_second: u64) -> Self {
+        let is_guarded = policy.guard_s() > 0 && history.windows.len() >= History::WINDOWS_MIN;
         let for_limits = if policy.limits().next().is_some() { limit::SHARE } else { 0.0 };
-        let for_past = if history.windows.len() >= History::WINDOWS_MIN { past::SHARE } else { 0.0 };
+        let for_past = if is_guarded { past::SHARE } else { 0.0 };
         let policy = policy.with_room_for(fast_lane::SHARE + for_limits + for_past);
         let blocks = policy.trial_s().div_ceil(BLOCK_S as u32);
         let fast = Latency::new(policy.false_rollback(), policy.trial_s());
@@ -83,7 +84,7 @@ impl Trial {
             throughput: Throughput::new(policy.false_rollback(), policy.trial_s()),
             in_flight: InFlight::default(),
             limits: Limit::all(&policy, blocks),
-            past: Past::new(history, &policy, blocks),
+            past: is_guarded.then(|| Past::new(history, &policy, blocks)).flatten(),
             evidence_since: None,
             regressed: None,
         }

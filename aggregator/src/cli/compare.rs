@@ -3,7 +3,7 @@ use std::{fmt::Write, time::Duration};
 use serin_proto::v1::{CompareRequest, CompareResponse, Finding, ReleaseSummary, Verdict, query_client::QueryClient};
 use serin_sketch::{Micros, thousands};
 
-use super::client;
+use super::{client, text};
 
 #[allow(clippy::print_stdout, reason = "the answer of a command line tool")]
 pub(super) async fn run(service: String, window: Option<Duration>, server: String) -> anyhow::Result<()> {
@@ -59,24 +59,15 @@ fn evidence(verdict: &Verdict, metric: &str) -> String {
 }
 
 fn one(finding: &Finding) -> String {
-    let mut text = if finding.route.is_empty() { String::new() } else { format!("{}: ", finding.route) };
+    let mut told = if finding.route.is_empty() { String::new() } else { format!("{}: ", finding.route) };
     if finding.ratio > 0.0 {
-        let _ = write!(text, "{:.2}x", finding.ratio);
+        let _ = write!(told, "{:.2}x", finding.ratio);
     }
     if finding.ratio_high > 0.0 {
-        let _ = write!(text, " ({:.2} to {:.2})", finding.ratio_low, finding.ratio_high);
+        let _ = write!(told, " ({:.2} to {:.2})", finding.ratio_low, finding.ratio_high);
     }
-    let _ = write!(text, " evidence {} of {}", odds(finding.log_evidence), odds(finding.log_threshold));
-    text.trim().to_owned()
-}
-
-/// An e-value: below 1 it speaks for the candidate, and beyond a million its power of ten is enough.
-fn odds(ln: f64) -> String {
-    match ln {
-        ln if ln < 0.0 => "below 1".to_owned(),
-        ln if ln < 1e6f64.ln() => thousands(ln.exp().round() as u64),
-        ln => format!("10^{:.0}", ln / std::f64::consts::LN_10),
-    }
+    let _ = write!(told, " evidence {} of {}", text::odds(finding.log_evidence), text::odds(finding.log_threshold));
+    told.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::EXIT_CONFIG;
 use crate::{config::Config, server};
 
 /// `Err` holds the exit code: the problems are already told.
-fn load(file: &Path) -> anyhow::Result<Result<Config, ExitCode>> {
+pub(super) fn load(file: &Path) -> anyhow::Result<Result<Config, ExitCode>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(Config::parse(&text).map_err(|problems| {
         tell(&format!("{}:\n{problems}", file.display()));

@@ -1,9 +1,20 @@
-//! Times for people (pure).
+//! Times and evidence for people (pure).
+
+use serin_sketch::thousands;
 
 /// RFC 3339 in UTC with milliseconds.
 pub(super) fn utc(unix_us: u64) -> String {
     let stamp = i64::try_from(unix_us).ok().and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
     stamp.map_or_else(|| "?".to_owned(), |stamp| format!("{stamp:.3}"))
+}
+
+/// An e-value: below 1 it speaks for the candidate, and beyond a million its power of ten is enough.
+pub(super) fn odds(ln: f64) -> String {
+    match ln {
+        ln if ln < 0.0 => "below 1".to_owned(),
+        ln if ln < 1e6f64.ln() => thousands(ln.exp().round() as u64),
+        ln => format!("10^{:.0}", ln / std::f64::consts::LN_10),
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serin_sketch::Micros;
 use super::{
     Config, Rollback, Service, Target, Template, Timing,
     problem::{Fault, Problem},
-    scalar::{self, FRACTION, LABEL, PATH, VANTAGE},
+    scalar::{self, FRACTION, LABEL, METRIC, PATH, VANTAGE},
     section::Section,
     yaml::{Node, Value},
 };
@@ -21,6 +21,7 @@ use super::{
 /// More services than this in one process are a mistake in the file.
 const MAX_SERVICES: usize = 1_000;
 const SERVICES: &str = "a list of at least one service: `- name: ...` lines";
+const METRICS: &str = "a list of metrics, such as `- {name: p99, thresholds: {pass: 0.05, marginal: 0.1}}`";
 const ROUTES: &str = "a list of route names, such as [checkout, search]";
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -107,7 +108,7 @@ fn service(section: &mut Section<'_>, names: &mut BTreeMap<String, String>) -> O
         Ok(route)
     });
     let timing = section.optional("timing", scalar::timing).unwrap_or(Timing::Upstream);
-    let policy = section.section("judge", policy).unwrap_or_default();
+    let (policy, throughput) = section.section("judge", judge).unwrap_or_default();
     let rollback = section.section("rollback", rollback).unwrap_or_else(Rollback::none);
     Some(Service {
         name: name?,
@@ -117,8 +118,47 @@ fn service(section: &mut Section<'_>, names: &mut BTreeMap<String, String>) -> O
         routes,
         timing,
         policy,
+        throughput,
         rollback,
     })
+}
+
+fn judge(judge: &mut Section<'_>) -> Option<(Policy, bool)> {
+    let throughput = judge.optional("throughput", scalar::throughput).unwrap_or(false);
+    let guard = judge.optional("guard", |node| {
+        let value = scalar::whole_seconds(node)?;
+        in_range(node, value, Policy::default().with_guard(value))
+    });
+    let of_metrics = judge.sections("metrics", METRICS, metric);
+    let policy = policy(judge)?;
+    let policy = guard.map_or(Some(policy), |guard| policy.with_guard(guard).ok())?;
+    let own = |policy: Policy, (metric, (regression, pass))| policy.with_thresholds(metric, pass, regression).ok();
+    Some((of_metrics.into_iter().try_fold(policy, own)?, throughput))
+}
+
+/// A metric of a Kayenta canary configuration: its name and thresholds.
+fn metric(section: &mut Section<'_>) -> Option<(Metric, (f64, f64))> {
+    let name = section.required("name", METRIC, scalar::metric);
+    let thresholds = section.section("thresholds", thresholds);
+    if thresholds.is_none() {
+        section.required("thresholds", "{pass: 0.05, marginal: 0.1}", |_| Ok(()));
+    }
+    Some((name?, thresholds?))
+}
+
+/// Kayenta's thresholds are fractions: the regression, and the pass below it.
+fn thresholds(section: &mut Section<'_>) -> Option<(f64, f64)> {
+    let d = Policy::default();
+    let marginal = section.required("marginal", FRACTION, |node| {
+        let value = scalar::fraction(node)?;
+        in_range(node, value, Policy::new(value, d.false_rollback(), d.false_pass(), d.trial_s()))
+    })?;
+    let base = Policy::new(marginal, d.false_rollback(), d.false_pass(), d.trial_s()).ok()?;
+    let pass = section.required("pass", FRACTION, |node| {
+        let value = scalar::fraction(node)?;
+        in_range(node, value, base.with_pass(value))
+    })?;
+    Some((marginal, pass))
 }
 
 fn policy(judge: &mut Section<'_>) -> Option<Policy> {
@@ -141,19 +181,7 @@ fn policy(judge: &mut Section<'_>) -> Option<Policy> {
         let value = scalar::whole_seconds(node)?;
         in_range(node, value, Policy::new(d.regression(), d.false_rollback(), d.false_pass(), value))
     });
-    // A Kayenta canary configuration's thresholds are fractions.
-    let thresholds = judge.section("thresholds", |thresholds| {
-        let marginal = thresholds.required("marginal", FRACTION, |node| {
-            let value = scalar::fraction(node)?;
-            in_range(node, value, Policy::new(value, d.false_rollback(), d.false_pass(), d.trial_s()))
-        })?;
-        let base = Policy::new(marginal, d.false_rollback(), d.false_pass(), d.trial_s()).ok()?;
-        let pass = thresholds.required("pass", FRACTION, |node| {
-            let value = scalar::fraction(node)?;
-            in_range(node, value, base.with_pass(value))
-        })?;
-        Some((marginal, pass))
-    });
+    let thresholds = judge.section("thresholds", thresholds);
     let regression = match (thresholds, regression) {
         (Some(_), Some(_)) => {
             judge.note("thresholds", taken("thresholds".to_owned(), "`regression`", "give one of the two"));
@@ -192,8 +220,9 @@ fn in_range<T>(node: &Node, value: T, tried: Result<Policy, PolicyError>) -> Res
 }
 
 fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
-    let Rollback { dry_run, confirm_within, .. } = Rollback::none();
+    let Rollback { dry_run, without_baseline, confirm_within, .. } = Rollback::none();
     let dry_run = rollback.optional("dry_run", scalar::switch).unwrap_or(dry_run);
+    let without_baseline = rollback.optional("without_baseline", scalar::switch).unwrap_or(without_baseline);
     let range = scalar::duration_within(SECOND..=HOUR, "a duration from 1s to 1h");
     let confirm_within = rollback.optional("confirm_within", range).unwrap_or(confirm_within);
     let virtual_services = rollback.section("virtual_services", |target| {
@@ -208,7 +237,7 @@ fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
         Some(Target::EnvoyRds { file: file?, cluster })
     });
     let targets = virtual_services.into_iter().chain(envoy_rds).collect();
-    Some(Rollback { dry_run, confirm_within, targets })
+    Some(Rollback { dry_run, without_baseline, confirm_within, targets })
 }
 
 fn taken(shown: String, by: &str, remedy: &'static str) -> Fault {

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use serin_judge::Metric;
 use serin_proto::v1::Vantage;
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
 pub(super) const LABEL: &str = "text of 1 to 256 bytes (in quotes if it looks like a number)";
 pub(super) const VANTAGE: &str = "`inbound`, `outbound` or `gateway`";
 pub(super) const FRACTION: &str = "a fraction, such as 0.1";
+pub(super) const METRIC: &str = "`p50`, `p95`, `p99` or `p99.9`";
 pub(super) const PATH: &str = "a path";
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:9400 or \"[::1]:9400\"";
 const DURATION: &str = "a duration with its unit, such as 30s, 5m or 1h30m";
@@ -49,6 +51,20 @@ pub(super) fn timing(node: &Node) -> Result<Timing, Fault> {
         Some("total") => Ok(Timing::Total),
         _ => Err(Fault::not(&node.value, "`upstream` or `total`")),
     }
+}
+
+pub(super) fn throughput(node: &Node) -> Result<bool, Fault> {
+    match text(node) {
+        Some("ignored") => Ok(false),
+        Some("judged") => Ok(true),
+        _ => Err(Fault::not(&node.value, "`ignored` or `judged`")),
+    }
+}
+
+pub(super) fn metric(node: &Node) -> Result<Metric, Fault> {
+    let known = [Metric::P50, Metric::P95, Metric::P99, Metric::P999];
+    let found = text(node).and_then(|text| known.into_iter().find(|metric| metric.to_string() == text));
+    found.ok_or_else(|| Fault::not(&node.value, METRIC))
 }
 
 pub(super) fn switch(node: &Node) -> Result<bool, Fault> {

@@ -24,7 +24,13 @@ fn the_smallest_file_has_the_defaults() {
         routes: Vec::new(),
         timing: Timing::Upstream,
         policy: Policy::new(0.1, 0.001, 0.05, 1_800).unwrap(),
-        rollback: Rollback { dry_run: false, confirm_within: Duration::from_secs(30), targets: Vec::new() },
+        throughput: false,
+        rollback: Rollback {
+            dry_run: false,
+            without_baseline: false,
+            confirm_within: Duration::from_secs(30),
+            targets: Vec::new(),
+        },
     };
     let want = Config {
         grpc: "127.0.0.1:9400".parse().unwrap(),
@@ -91,6 +97,7 @@ services:
     assert_eq!(service.policy, Policy::new(0.025, 0.01, 0.5, 5_400).unwrap());
     let cluster = Template::parse("{release}").unwrap();
     let want = Rollback {
+        without_baseline: false,
         dry_run: true,
         confirm_within: Duration::from_secs(60),
         targets: vec![Target::EnvoyRds { file: PathBuf::from("rds.yaml"), cluster }],
@@ -169,6 +176,36 @@ fn limits_and_kayentas_thresholds_are_policies() {
     }
 }
 
+/// JSON is YAML: a canary configuration's metrics, as they are, within a file of JSON.
+#[test]
+fn a_canary_configurations_metrics_are_read_from_json() {
+    let json = r#"{"services": [{"name": "shop", "vantage": "inbound", "baseline": "v1", "candidate": "v2", "judge": {
+        "metrics": [{"name": "p99", "thresholds": {"pass": 0.05, "marginal": 0.2}}, {"name": "p50", "thresholds": {"pass": 0.01, "marginal": 0.03}}],
+        "guard": "1h", "throughput": "judged"}}]}"#;
+    let service = Config::parse(json).unwrap().services.remove(0);
+    let want = Policy::default().with_thresholds(Metric::P99, 0.05, 0.2);
+    let want = want.and_then(|p| p.with_thresholds(Metric::P50, 0.01, 0.03)).and_then(|p| p.with_guard(3_600));
+    assert_eq!((service.policy, service.throughput), (want.unwrap(), true));
+    let judge = |judge: &str| Config::parse(&SMALLEST.replace("v2}", &format!("v2, judge: {judge}}}")));
+    for (wrong, message) in [
+        (
+            "{metrics: [{name: p90, thresholds: {pass: 0.05, marginal: 0.2}}]}",
+            "metrics[0].name: `p90` is not allowed: write `p50`",
+        ),
+        ("{metrics: [{name: p99}]}", "metrics[0].thresholds: missing"),
+        (
+            "{metrics: [{name: p99, thresholds: {pass: 0.3, marginal: 0.2}}]}",
+            "metrics[0].thresholds.pass: the number 0.3",
+        ),
+        ("{metrics: p99}", "judge.metrics: `p99` is not allowed: write a list of metrics"),
+        ("{throughput: yes}", "judge.throughput: "),
+        ("{guard: 48h}", "judge.guard: `48h` is not allowed: guard must be at most"),
+    ] {
+        let problems = judge(wrong).unwrap_err().to_string();
+        assert!(problems.contains(message), "{wrong}: {problems}");
+    }
+}
+
 #[test]
 fn services_may_share_a_policy_by_an_anchor() {
     let config = Config::parse(
@@ -233,7 +270,7 @@ line 17: services[0].rollback.confirm_within: `2h` is not allowed: write a durat
 line 18: services[0].rollback.virtual_services.host: missing: write text of 1 to 256 bytes (in quotes if it looks like a number)
 line 18: services[0].rollback.virtual_services.subset: a mapping is not allowed: write text with {release} in it once, in quotes, such as "shop-{release}"
 line 19: services[0].rollback.envoy_rds: `./rds.yaml` is not allowed: write a mapping: `key: value` lines
-line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, confirm_within, virtual_services, envoy_rds
+line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, without_baseline, confirm_within, virtual_services, envoy_rds
 line 21: services[1].name: `shop` is already used by services[0]: every service has one entry
 line 24: services[1].candidate: `v1` is already used by the baseline: name the release on trial
 line 25: services[1].judge.trial: `90.5s` is not allowed: write a duration in whole seconds

@@ -57,15 +57,32 @@ pub(super) struct Condemned {
 
 impl Condemned {
     /// A fresh decision, and what is to be done about it.
-    pub(super) fn new(decision: v1::Decision, service: usize, recent: Recent, now: UnixMicros) -> (Self, Vec<Effect>) {
-        let effects = vec![Effect::Persist(decision.clone()), Effect::RollBack { decision: decision.id, service }];
-        (Condemned { decision, phase: Phase::Writing, last_write: now, recent, served: 0 }, effects)
+    pub(super) fn new(
+        service: &Service,
+        mut decision: v1::Decision,
+        index: usize,
+        recent: Recent,
+        now: UnixMicros,
+    ) -> (Self, Vec<Effect>) {
+        let holds = is_held(service, &decision);
+        if holds {
+            let sentence = format!(
+                "not rolled back: {} had no requests when this was decided, so it may have no pods; where they are kept running after a \
+                 promotion, set rollback.without_baseline: true",
+                decision.baseline
+            );
+            decision::record(&mut decision, DecisionStage::NotWritten, &sentence, now);
+        }
+        let roll_back = (!holds).then_some(Effect::RollBack { decision: decision.id, service: index });
+        let effects = std::iter::once(Effect::Persist(decision.clone())).chain(roll_back).collect();
+        let phase = if holds { Phase::Standing } else { Phase::Writing };
+        (Condemned { decision, phase, last_write: now, recent, served: 0 }, effects)
     }
 
     /// Goes on where an earlier run left off.
     pub(super) fn resume(service: &Service, decision: v1::Decision, now: UnixMicros) -> Self {
         let has = |stage| decision::has(&decision, stage);
-        let phase = match (writes(service), has(DecisionStage::Written), has(DecisionStage::Confirmed)) {
+        let phase = match (may_write(service, &decision), has(DecisionStage::Written), has(DecisionStage::Confirmed)) {
             (true, false, _) => Phase::Writing,
             (true, true, false) => Phase::Confirming(confirm(service, Split::default(), now)),
             (true, true, true) => Phase::Standing,
@@ -141,7 +158,7 @@ impl Condemned {
 
     fn enforce(&mut self, index: usize, service: &Service, now: UnixMicros) -> Vec<Effect> {
         let is_back = self.served.count_ones() >= BACK_S && now.since(self.last_write) >= WRITE_AGAIN;
-        if !is_back || !writes(service) {
+        if !is_back || !may_write(service, &self.decision) {
             return Vec::new();
         }
         self.phase = Phase::Writing;
@@ -157,8 +174,15 @@ impl Condemned {
     }
 }
 
-fn writes(service: &Service) -> bool {
-    !service.rollback.dry_run && !service.rollback.targets.is_empty()
+/// Whether its rollback is written.
+fn may_write(service: &Service, decision: &v1::Decision) -> bool {
+    !service.rollback.dry_run && !service.rollback.targets.is_empty() && !is_held(service, decision)
+}
+
+/// Whether nothing is written because there may be no baseline to send requests to.
+fn is_held(service: &Service, decision: &v1::Decision) -> bool {
+    let without_baseline = decision.verdict.as_ref().is_some_and(|verdict| verdict.without_baseline);
+    without_baseline && !service.rollback.without_baseline
 }
 
 fn confirm(service: &Service, before: Split, now: UnixMicros) -> Confirm {

@@ -2,73 +2,169 @@
 
 use std::collections::BTreeMap;
 
-use serin_judge::{Arm, PodId, PodSlice, Slice};
+use serin_judge::{Arm, PodId, PodSlice, Slice, Stratum};
 use serin_sketch::{Bucket, Counts};
 
 use super::confirm::Split;
 use crate::{
     config::Service,
-    report::{self, Delta},
+    recording::Observed,
+    report::{self, Delta, SeriesKey},
+    store::Second,
     time::UnixMicros,
 };
 
-/// Pods told apart in one trial; those beyond it share one id, which only makes the judge more careful.
+/// Pods told apart in one trial; those beyond it share one number, which only makes the judge more careful.
 const PODS_MAX: u32 = 10_000;
+/// What those are called.
+const OTHERS: &str = "others";
+/// Kinds of requests told apart in one trial; those beyond it are compared as one.
+const STRATA_MAX: u16 = 31;
+/// Methods that the filter tells before a route (`filter/src/labels/key.rs`).
+const METHODS: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "_OTHER"];
 
-/// Gives pods the numbers that the judge knows them by. One that serves both releases is two.
+/// The numbers that the judge knows pods and kinds of requests by. A pod that serves both releases is two.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pods(BTreeMap<(String, String), PodId>);
+pub(super) struct Numbers {
+    pods: BTreeMap<(Arm, String), PodId>,
+    /// By the route with its method, and whether the requests were the caller's fault.
+    strata: BTreeMap<(String, bool), Stratum>,
+    /// Pods that were numbered in this second.
+    new_pods: Vec<String>,
+}
 
-impl Pods {
-    fn id(&mut self, release: &str, pod: &str) -> PodId {
-        let next = PodId((self.0.len() as u32).min(PODS_MAX));
-        if next.0 == PODS_MAX {
-            return self.0.get(&(release.to_owned(), pod.to_owned())).copied().unwrap_or(next);
+impl Numbers {
+    fn pod(&mut self, arm: Arm, pod: &str) -> PodId {
+        let key = (arm, pod.to_owned());
+        if let Some(known) = self.pods.get(&key) {
+            return *known;
         }
-        *self.0.entry((release.to_owned(), pod.to_owned())).or_insert(next)
+        let next = self.pods.len() as u32;
+        if next >= PODS_MAX {
+            let others = (Arm::Baseline, String::new());
+            if !self.pods.contains_key(&others) && next == PODS_MAX {
+                self.pods.insert(others, PodId(PODS_MAX));
+                self.new_pods.push(OTHERS.to_owned());
+            }
+            return PodId(PODS_MAX);
+        }
+        self.pods.insert(key, PodId(next));
+        self.new_pods.push(pod.to_owned());
+        PodId(next)
     }
 
-    /// What a pod is called; empty for one that is not known.
-    pub(super) fn name(&self, id: PodId) -> &str {
-        self.0.iter().find(|(_, known)| **known == id).map_or("", |((_, pod), _)| pod)
+    fn stratum(&mut self, series: &SeriesKey) -> Stratum {
+        let key = (series.route.clone(), report::is_callers_fault(series.outcome));
+        let next = Stratum((self.strata.len() as u16).min(STRATA_MAX));
+        if next.0 == STRATA_MAX {
+            return self.strata.get(&key).copied().unwrap_or(next);
+        }
+        *self.strata.entry(key).or_insert(next)
     }
+}
+
+/// Where the routes of a trial are, by name; an empty name is all of them together.
+#[derive(Clone, Debug)]
+pub(super) struct Routes(BTreeMap<String, usize>);
+
+impl Routes {
+    /// In the order of these names.
+    pub(super) fn new(names: &[String]) -> Self {
+        Routes(names.iter().enumerate().map(|(at, name)| (name.clone(), at)).collect())
+    }
+
+    /// The one that a label belongs to, with a method before it or without.
+    fn find(&self, label: &str) -> Option<usize> {
+        let without = label.split_once(' ').filter(|(method, _)| METHODS.contains(method)).map(|(_, route)| route);
+        let names = [Some(label), without, Some("")].into_iter().flatten();
+        names.filter_map(|name| self.0.get(name)).next().copied()
+    }
+}
+
+/// Whether a series was measured for this service, where it is judged.
+fn belongs(service: &Service, series: &SeriesKey) -> bool {
+    series.service == service.name && series.vantage == service.vantage
 }
 
 /// Whether a delta was measured for this service, where it is judged.
 pub(super) fn is_of(service: &Service, delta: &Delta) -> bool {
-    delta.series.service == service.name && delta.series.vantage == service.vantage
+    belongs(service, &delta.series)
 }
 
-/// Which arm a delta counts for, if any.
-fn arm(service: &Service, delta: &Delta) -> Option<Arm> {
-    match delta.series.release.as_str() {
+/// Which arm a release counts for, if any.
+fn arm(service: &Service, release: &str) -> Option<Arm> {
+    match release {
         release if release == service.baseline => Some(Arm::Baseline),
         release if release == service.candidate => Some(Arm::Candidate),
         _ => None,
     }
 }
 
-/// The slice of one route (`None`: all of them) in one second.
-pub(super) fn slice(service: &Service, route: Option<&str>, second: u64, deltas: &[Delta], pods: &mut Pods) -> Slice {
-    let mut by_pod: BTreeMap<PodId, PodSlice> = BTreeMap::new();
+/// One second of all routes. `weight`: the candidate's share of the weights, where the share of the requests is to be held against it.
+pub(super) fn observed(
+    service: &Service,
+    routes: &Routes,
+    second: u64,
+    seen: &Second,
+    numbers: &mut Numbers,
+    weight: Option<f64>,
+) -> Observed {
+    let mut entries: Vec<BTreeMap<(PodId, Stratum), PodSlice>> = vec![BTreeMap::new(); routes.0.len()];
     let mut pods_known = true;
-    for delta in deltas.iter().filter(|delta| is_of(service, delta)) {
-        let on_route = route.is_none_or(|route| route == delta.series.route);
-        let counts = on_route && report::is_judged(delta.series.outcome);
-        let Some(arm) = arm(service, delta).filter(|_| counts) else { continue };
-        pods_known &= !delta.series.pod.is_empty();
-        let pod = pods.id(&delta.series.release, &delta.series.pod);
-        let slice =
-            by_pod.entry(pod).or_insert_with(|| PodSlice { arm, pod, latency: Counts::new(), requests: 0, errors: 0 });
-        slice.requests = slice.requests.saturating_add(delta.requests());
-        if report::is_error(delta.series.outcome) {
-            slice.errors = slice.errors.saturating_add(delta.requests());
+    let mut entry = |series: &SeriesKey, add: &dyn Fn(&mut PodSlice)| {
+        let place = belongs(service, series).then(|| arm(service, &series.release).zip(routes.find(&series.route)));
+        let Some((arm, at)) = place.flatten() else { return };
+        pods_known &= !series.pod.is_empty();
+        let (pod, stratum) = (numbers.pod(arm, &series.pod), numbers.stratum(series));
+        if let Some(route) = entries.get_mut(at) {
+            add(route.entry((pod, stratum)).or_insert_with(|| PodSlice::new(arm, pod, stratum)));
         }
-        if report::counts_for_latency(delta.series.outcome) {
-            slice.latency.merge(delta.timing(service.timing));
+    };
+    for delta in seen.deltas.iter().filter(|delta| report::is_judged(delta.series.outcome)) {
+        entry(&delta.series, &|slice| {
+            slice.requests = slice.requests.saturating_add(delta.requests());
+            if report::is_error(delta.series.outcome) {
+                slice.errors = slice.errors.saturating_add(delta.requests());
+            }
+            if report::counts_for_latency(delta.series.outcome) {
+                slice.latency.merge(delta.timing(service.timing));
+            }
+        });
+    }
+    for (series, ages) in seen.waiting() {
+        entry(series, &|slice| slice.in_flight.merge(ages));
+    }
+    let slice = |pods: BTreeMap<_, PodSlice>| Slice { second, pods: pods.into_values().collect(), pods_known, weight };
+    let slices = entries.into_iter().map(slice).collect();
+    Observed { second, new_pods: std::mem::take(&mut numbers.new_pods), slices }
+}
+
+/// What the baseline served on each route in windows of a minute while the candidate got nothing, the newest `windows` before a second.
+pub(super) fn windows<'a>(
+    service: &Service,
+    routes: &Routes,
+    seconds: impl DoubleEndedIterator<Item = &'a Second>,
+    window_s: usize,
+) -> Vec<Vec<Counts>> {
+    let seconds: Vec<&Second> = seconds.rev().collect();
+    let mut all: Vec<Vec<Counts>> = vec![Vec::new(); routes.0.len()];
+    for window in seconds.chunks_exact(window_s) {
+        let deltas = || window.iter().flat_map(|second| &second.deltas).filter(|delta| is_of(service, delta));
+        if deltas().any(|delta| delta.series.release == service.candidate) {
+            break;
+        }
+        let mut counts = vec![Counts::new(); routes.0.len()];
+        let judged = deltas().filter(|delta| report::counts_for_latency(delta.series.outcome));
+        for delta in judged.filter(|delta| delta.series.release == service.baseline) {
+            if let Some(counts) = routes.find(&delta.series.route).and_then(|at| counts.get_mut(at)) {
+                counts.merge(delta.timing(service.timing));
+            }
+        }
+        for (all, counts) in all.iter_mut().zip(counts).filter(|(_, counts)| !counts.is_empty()) {
+            all.push(counts);
         }
     }
-    Slice { second, pods: by_pod.into_values().collect(), pods_known }
+    all
 }
 
 /// The split of one second among the requests that may have begun after `since`. One that was not answered (it hung

@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
-use serin_judge::Trial;
+use serin_judge::History;
 use serin_proto::v1::{self, VerdictState};
 
 use super::{
     Effect, NotCleared, Written,
     condemned::{Condemned, Recent},
-    decision, evidence, verdict,
+    decision,
+    evidence::{self, Numbers, Routes},
+    on_trial::OnTrial,
+    verdict,
 };
-use crate::{config::Service, report::Delta, store::Slices, time::UnixMicros};
+use crate::{
+    config::Service,
+    recording::{Kept, Setup},
+    store::{Second, Slices},
+    time::UnixMicros,
+};
 
 /// A verdict that does not change is shown again this often.
 const SHOW_AGAIN: Duration = Duration::from_secs(10);
@@ -19,19 +27,54 @@ const TRIAL_ENDS_AFTER_S: u64 = 900;
 /// How much of the baseline's past a new trial begins with: what its thresholds look back on.
 const BASELINE_BEFORE_S: u64 = 60;
 
+/// Weights that changed less than this ago may not be what requests were sent by yet.
+const WEIGHT_SETTLES: Duration = Duration::from_secs(30);
+/// How far a new trial looks back for what the baseline was like, in windows of a minute.
+const PAST_WINDOWS: u64 = 14;
+const WINDOW_S: u64 = 60;
+
+/// The running trial, and what feeds it.
 #[derive(Debug)]
-struct OnTrial {
-    routes: Vec<(String, Trial)>,
-    pods: evidence::Pods,
+struct Running {
+    trial: OnTrial,
+    routes: Routes,
+    numbers: Numbers,
+    recording: Kept,
     last_candidate: u64,
 }
 
-impl OnTrial {
-    fn observe(&mut self, service: &Service, second: u64, deltas: &[Delta]) {
-        for (name, trial) in &mut self.routes {
-            let route = Some(name.as_str()).filter(|name| !name.is_empty());
-            trial.observe(&evidence::slice(service, route, second, deltas, &mut self.pods));
+impl Running {
+    /// A trial that knows the baseline's last minute, so that it has something to hold the first candidate request against, and its
+    /// last quarter of an hour, for when the baseline has none any more.
+    fn begin(service: &Service, second: u64, slices: &Slices) -> Self {
+        let names = if service.routes.is_empty() { vec![String::new()] } else { service.routes.clone() };
+        let routes = Routes::new(&names);
+        let before = (second.saturating_sub(PAST_WINDOWS * WINDOW_S)..second).map(|past| slices.second(past));
+        let windows = evidence::windows(service, &routes, before, WINDOW_S as usize);
+        let first_second = second.saturating_sub(BASELINE_BEFORE_S);
+        let setup = Setup {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            service: service.name.clone(),
+            baseline: service.baseline.clone(),
+            candidate: service.candidate.clone(),
+            routes: names,
+            policy: service.policy,
+            histories: windows.into_iter().map(|windows| History { windows, ..History::default() }).collect(),
+            first_second,
+        };
+        let recording = Kept::new(&setup);
+        let (trial, numbers) = (OnTrial::new(setup), Numbers::default());
+        let mut running = Running { trial, routes, numbers, recording, last_candidate: second };
+        for past in first_second..second {
+            running.observe(service, past, slices.second(past), None);
         }
+        running
+    }
+
+    fn observe(&mut self, service: &Service, second: u64, seen: &Second, weight: Option<f64>) {
+        let observed = evidence::observed(service, &self.routes, second, seen, &mut self.numbers, weight);
+        self.recording.add(&observed);
+        self.trial.observe(&observed);
     }
 }
 
@@ -40,7 +83,9 @@ impl OnTrial {
 pub(crate) struct Guard {
     index: usize,
     service: Service,
-    trial: Option<OnTrial>,
+    trial: Option<Running>,
+    /// The candidate's share of the weights, and since when.
+    weight: Option<(f64, UnixMicros)>,
     condemned: Option<Condemned>,
     recent: Recent,
     verdict: v1::Verdict,
@@ -62,6 +107,7 @@ impl Guard {
             index,
             service,
             trial: None,
+            weight: None,
             condemned,
             recent: Recent::default(),
             shown: None,
@@ -93,11 +139,23 @@ impl Guard {
     /// Takes one complete second. `id`: of the next decision.
     pub(super) fn judge(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let mut effects = match &mut self.condemned {
-            Some(condemned) => condemned.watch(self.index, &self.service, second, slices.second(second), now),
+            Some(condemned) => condemned.watch(self.index, &self.service, second, &slices.second(second).deltas, now),
             None => self.try_candidate(second, slices, id, now),
         };
         effects.extend(self.show(now));
         effects
+    }
+
+    /// The recording of the running trial.
+    pub(super) fn recording(&self) -> Option<&Kept> {
+        self.trial.as_ref().map(|running| &running.recording)
+    }
+
+    /// The weights were read.
+    pub(super) fn weighed(&mut self, share: Option<f64>, now: UnixMicros) {
+        if self.weight.map(|(known, _)| known) != share {
+            self.weight = share.map(|share| (share, now));
+        }
     }
 
     /// The targets were written, or not.
@@ -129,32 +187,35 @@ impl Guard {
     }
 
     fn try_candidate(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
-        let deltas = slices.second(second);
+        let seen = slices.second(second);
+        let deltas = &seen.deltas;
         self.recent.push(evidence::split(&self.service, second, deltas, UnixMicros(0)));
         let served =
             deltas.iter().any(|d| evidence::is_of(&self.service, d) && d.series.release == self.service.candidate);
-        let over = |t: &OnTrial| second.saturating_sub(t.last_candidate) > TRIAL_ENDS_AFTER_S;
+        let over = |t: &Running| second.saturating_sub(t.last_candidate) > TRIAL_ENDS_AFTER_S;
         if self.trial.as_ref().is_some_and(over) {
             self.begin_anew("no requests for 15 min, the trial is over", now);
         }
         if served && self.trial.is_none() {
-            self.trial = Some(begin(&self.service, second, slices));
+            self.trial = Some(Running::begin(&self.service, second, slices));
         }
-        let Some(trial) = &mut self.trial else { return Vec::new() };
+        let Some(running) = &mut self.trial else { return Vec::new() };
         if served {
-            trial.last_candidate = second;
+            running.last_candidate = second;
         }
-        trial.observe(&self.service, second, deltas);
-        let routes: Vec<_> = trial.routes.iter().map(|(name, trial)| (name.clone(), trial.verdict())).collect();
-        self.verdict = verdict::combine(&self.service, &routes, &trial.pods, now.0);
+        let settled = self.weight.filter(|(_, since)| now.since(*since) >= WEIGHT_SETTLES);
+        running.observe(&self.service, second, seen, settled.map(|(share, _)| share));
+        self.verdict = running.trial.verdict(now.0);
         if self.verdict.state() == VerdictState::Regressed { self.condemn(id, now) } else { Vec::new() }
     }
 
     fn condemn(&mut self, id: u64, now: UnixMicros) -> Vec<Effect> {
         self.verdict.condemned = true;
-        self.trial = None;
+        let recording = self.trial.take().map(|running| Box::new(running.recording));
         let decision = decision::decide(id, self.verdict.clone(), now);
-        let (condemned, effects) = Condemned::new(decision, self.index, std::mem::take(&mut self.recent), now);
+        let recent = std::mem::take(&mut self.recent);
+        let (condemned, mut effects) = Condemned::new(&self.service, decision, self.index, recent, now);
+        effects.extend(recording.map(|recording| Effect::Record { decision: id, recording }));
         self.condemned = Some(condemned);
         effects
     }
@@ -167,20 +228,6 @@ impl Guard {
             Effect::Publish(self.verdict.clone())
         })
     }
-}
-
-/// A trial that knows the baseline's last minute, so that it has something to hold the first candidate request
-/// against.
-fn begin(service: &Service, second: u64, slices: &Slices) -> OnTrial {
-    let names = if service.routes.is_empty() { vec![String::new()] } else { service.routes.clone() };
-    let policy = service.policy.one_of(names.len());
-    let first = second.saturating_sub(BASELINE_BEFORE_S);
-    let routes = names.into_iter().map(|name| (name, Trial::new(policy, first))).collect();
-    let mut trial = OnTrial { routes, pods: evidence::Pods::default(), last_candidate: second };
-    for past in first..second {
-        trial.observe(service, past, slices.second(past));
-    }
-    trial
 }
 
 fn condemned_verdict(decision: &v1::Decision, now: UnixMicros) -> v1::Verdict {

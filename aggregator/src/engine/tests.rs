@@ -8,7 +8,7 @@ use serin_sketch::{Counts, Micros};
 use super::*;
 use crate::{
     config::{Rollback, Service, Target, Template, Timing},
-    report::{Delta, SeriesKey},
+    report::{self, Delta, SeriesKey},
 };
 
 const STREAM: StreamId = StreamId(1);
@@ -24,7 +24,13 @@ fn config(dry_run: bool) -> Config {
         routes: vec![],
         timing: Timing::Total,
         policy: Policy::default(),
-        rollback: Rollback { dry_run, confirm_within: Duration::from_secs(10), targets: vec![target] },
+        throughput: false,
+        rollback: Rollback {
+            dry_run,
+            without_baseline: false,
+            confirm_within: Duration::from_secs(10),
+            targets: vec![target],
+        },
     };
     Config {
         grpc: ([127, 0, 0, 1], 0).into(),
@@ -52,6 +58,13 @@ fn lasting(us: u64, release: &str, outcome: Outcome, requests: u64) -> Delta {
     let mut total = Counts::new();
     total.add(serin_sketch::Bucket::of(Micros(us)), requests);
     Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 }
+}
+
+/// 100 requests from 10 ms to 1 s, so many times as slow.
+fn spread(release: &str, times: u64) -> Delta {
+    let delta = delta(release, Outcome::Success, 0);
+    let total = (1..=100).map(|i| (serin_sketch::Bucket::of(Micros(times * 1_000_000 / i)), 1)).collect();
+    Delta { total, ..delta }
 }
 
 /// An engine with one reporter, in virtual time.
@@ -90,6 +103,7 @@ impl World {
             requests_before: self.sent,
             overflow_requests: 0,
             own: serin_proto::v1::ReporterState::default(),
+            waiting: None,
         };
         self.sent += report.requests();
         let mut effects =
@@ -329,6 +343,7 @@ fn a_late_report_is_counted_and_not_judged() {
         requests_before: 200,
         overflow_requests: 0,
         own: serin_proto::v1::ReporterState::default(),
+        waiting: None,
     };
     assert_eq!(world.step(Event::Reported { stream: STREAM, report }), [Effect::Ack { stream: STREAM, sequence: 3 }]);
     assert_eq!(world.engine.counters.late_requests, 100);
@@ -361,6 +376,7 @@ proptest! {
                 requests_before: sequence * (sequence - 1) / 2,
                 overflow_requests: 0,
                 own: serin_proto::v1::ReporterState::default(),
+            waiting: None,
             };
             highest = highest.max(sequence);
             let ack = Effect::Ack { stream: STREAM, sequence: highest };
@@ -369,4 +385,120 @@ proptest! {
         let counted: u64 = world.engine.totals.iter().map(|(_, n)| n.requests).sum();
         prop_assert_eq!(counted, highest * (highest + 1) / 2);
     }
+}
+
+fn recorded(effect: &Effect) -> Option<Kept> {
+    match effect {
+        Effect::Record { recording, .. } => Some((**recording).clone()),
+        _ => None,
+    }
+}
+
+/// What was recorded, judged again, gives the verdict that was acted on.
+#[test]
+fn a_decision_can_be_judged_again_from_its_recording() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    (0..70).for_each(|_| drop(world.second(vec![spread("v1", 1)])));
+    let slower = vec![spread("v1", 1), spread("v2", 4)];
+    let kept = world.until(60, &slower, recorded).expect("a candidate that is four times as slow is condemned");
+    let mut reader = crate::recording::file::Reader::default();
+    for part in kept.from(0).unwrap() {
+        reader.take(prost::Message::decode(part.as_slice()).unwrap()).unwrap();
+    }
+    let recording = reader.end().unwrap();
+    let mut trial = on_trial::OnTrial::new(recording.setup);
+    recording.seconds.iter().for_each(|second| trial.observe(second));
+    let decided = world.engine.decisions("shop", 1)[0].verdict.clone().unwrap();
+    let again = v1::Verdict { unix_us: decided.unix_us, condemned: true, ..trial.verdict(0) };
+    assert_eq!(again, decided);
+    assert_eq!(world.engine.recording("shop"), Ok(None), "the trial is over");
+    assert!(world.engine.recording("cart").is_err());
+}
+
+/// The baseline's requests are gone, and so are perhaps its pods.
+#[test]
+fn without_a_baseline_nothing_is_written_unless_it_is_wanted() {
+    let ended = |without_baseline| {
+        let mut config = config(false);
+        config.services[0].rollback.without_baseline = without_baseline;
+        let (mut world, _) = World::new(&config, vec![]);
+        (0..600).for_each(|_| drop(world.second(vec![delta("v1", Outcome::Success, 500)])));
+        (0..60).for_each(|_| {
+            drop(world.second(vec![delta("v1", Outcome::Success, 250), delta("v2", Outcome::Success, 250)]))
+        });
+        let slow = [lasting(400_000, "v2", Outcome::Success, 500)];
+        let kept = world.until(600, &slow, recorded);
+        assert!(kept.is_some(), "ten times as slow as the baseline was");
+        let decision = world.engine.decisions("shop", 1).remove(0);
+        let (mut after, first) = World::new(&config, vec![decision.clone()]);
+        let again = after.until(90, &slow, roll_back);
+        (decision, first.len(), again)
+    };
+    let (decision, first, again) = ended(false);
+    assert!(decision.verdict.is_some_and(|verdict| verdict.without_baseline && !verdict.past.is_empty()));
+    let last = decision.events.last().unwrap();
+    assert_eq!((last.stage(), first, again), (DecisionStage::NotWritten, 0, None), "{last:?}");
+    assert!(last.sentence.contains("rollback.without_baseline: true"), "{}", last.sentence);
+    let (decision, first, _) = ended(true);
+    assert_eq!(
+        (decision.events.last().unwrap().stage(), first),
+        (DecisionStage::Decided, 1),
+        "taken up again after a restart"
+    );
+}
+
+/// Requests that hang are no deltas; what the reporter says of them is enough.
+#[test]
+fn a_candidate_that_answers_nothing_is_condemned() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    (0..70).for_each(|_| drop(world.second(vec![spread("v1", 1), spread("v2", 1)])));
+    let hangs = |world: &mut World, seconds: u64| {
+        let series = (*delta("v2", Outcome::Unspecified, 1).series).clone();
+        let age = |s| serin_sketch::Bucket::of(Micros(s * 1_000_000 + 500_000));
+        let ages = Counts::from_iter((1..=seconds).map(|s| (age(s), 50)));
+        let at = UnixMicros::from_second(world.second + 1);
+        let waiting = Some(report::Waiting { at, ages: vec![(series, ages)] });
+        let heartbeat = Heartbeat { waiting, ..Heartbeat::default() };
+        world.engine.step(Event::Heartbeat { stream: STREAM, heartbeat }, at);
+        world.second(vec![spread("v1", 1)])
+    };
+    let decided = (1..=30).find(|s| hangs(&mut world, *s).iter().find_map(roll_back).is_some());
+    // Eight seconds that agree, and some more to make up for 70 that were good.
+    assert!(decided.is_some_and(|s| s <= 14), "{decided:?}");
+    let sentence = world.engine.decisions("shop", 1)[0].verdict.clone().unwrap().sentence;
+    assert!(sentence.starts_with("p99 more than 2.5 times slower"), "{sentence}");
+}
+
+/// A weight of half of the requests, of which the candidate completes a quarter.
+#[test]
+fn weights_are_held_against_once_they_have_settled() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    world.step(Event::Weighed { service: 0, share: Some(0.5) });
+    let few = [delta("v1", Outcome::Success, 150), delta("v2", Outcome::Success, 50)];
+    let decided = (1..=90).find(|_| world.second(few.to_vec()).iter().find_map(roll_back).is_some());
+    assert!(decided.is_some_and(|s| (30..=45).contains(&s)), "{decided:?}");
+    let sentence = world.engine.decisions("shop", 1)[0].verdict.clone().unwrap().sentence;
+    assert!(sentence.starts_with("throughput: "), "{sentence}");
+}
+
+/// The candidate gets more of the slow kind of requests, and is as fast at each.
+#[test]
+fn another_mix_of_requests_is_no_regression() {
+    let of = |route: &str, us, release: &str, n| {
+        let delta = lasting(us, release, Outcome::Success, n);
+        let series = Arc::new(SeriesKey { route: route.into(), ..(*delta.series).clone() });
+        Delta { series, ..delta }
+    };
+    let mix = |a, b| {
+        vec![
+            of("GET /cart", 20_000, "v1", 500 - a),
+            of("POST /order", 200_000, "v1", a),
+            of("GET /cart", 20_000, "v2", 500 - b),
+            of("POST /order", 200_000, "v2", b),
+        ]
+    };
+    let (mut world, _) = World::new(&config(false), vec![]);
+    assert_eq!(world.until(300, &mix(20, 200), roll_back), None);
+    let verdict = world.engine.verdicts().next().unwrap().clone();
+    assert!(verdict.findings.iter().all(|finding| finding.log_evidence < 1.0), "{verdict:?}");
 }

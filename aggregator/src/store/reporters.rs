@@ -172,6 +172,7 @@ mod tests {
             requests_before,
             overflow_requests: 0,
             own: v1::ReporterState::default(),
+            waiting: None,
         }
     }
 

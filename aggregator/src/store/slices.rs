@@ -1,6 +1,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{report::Delta, time::UnixMicros};
+use serin_sketch::Counts;
+
+use crate::{
+    report::{Delta, ReporterId, SeriesKey, Waiting},
+    time::UnixMicros,
+};
 
 /// Memory for slices, at most; beyond it the oldest seconds go first. A delta of 30 buckets in both timings is 1 kB, so
 /// this is 2 million of them: 100 sidecars of 20 series for a live window of 15 min.
@@ -11,7 +16,32 @@ const BYTES_MAX: usize = 2 << 30;
 pub struct Slices {
     window: Duration,
     bytes: usize,
-    seconds: BTreeMap<u64, Vec<Delta>>,
+    seconds: BTreeMap<u64, Second>,
+}
+
+/// What is known of one second.
+#[derive(Debug, Default)]
+pub struct Second {
+    /// What was counted.
+    pub deltas: Vec<Delta>,
+    /// What each reporter said last of what waits for a response.
+    waiting: BTreeMap<ReporterId, Vec<(SeriesKey, Counts)>>,
+}
+
+/// A second of which nothing is known.
+static NOTHING: Second = Second { deltas: Vec::new(), waiting: BTreeMap::new() };
+
+impl Second {
+    /// What waits for a response, by series and age.
+    pub fn waiting(&self) -> impl Iterator<Item = &(SeriesKey, Counts)> {
+        self.waiting.values().flatten()
+    }
+
+    /// What it takes in memory, nearly.
+    fn bytes(&self) -> usize {
+        let waiting: usize = self.waiting().map(|(_, ages)| 256 + 16 * ages.iter().len()).sum();
+        self.deltas.iter().map(Delta::bytes).sum::<usize>() + waiting
+    }
 }
 
 impl Slices {
@@ -29,30 +59,39 @@ impl Slices {
 
     /// Adds deltas to a second. Those older than the window are not kept.
     pub fn add(&mut self, second: u64, deltas: Vec<Delta>, now: UnixMicros) {
+        self.change(second, now, |kept| kept.deltas.extend(deltas));
+    }
+
+    /// Takes what waits at one reporter, in place of what it said before of the same second.
+    pub fn wait(&mut self, reporter: &ReporterId, waiting: Waiting, now: UnixMicros) {
+        let second = Self::second_of(waiting.at, Duration::from_secs(1), now);
+        self.change(second, now, |kept| {
+            kept.waiting.insert(reporter.clone(), waiting.ages);
+        });
+    }
+
+    fn change(&mut self, second: u64, now: UnixMicros, change: impl FnOnce(&mut Second)) {
         let oldest = now.minus(self.window).second();
         if second >= oldest {
-            self.bytes += bytes(&deltas);
-            self.seconds.entry(second).or_default().extend(deltas);
+            let kept = self.seconds.entry(second).or_default();
+            self.bytes -= kept.bytes();
+            change(kept);
+            self.bytes += kept.bytes();
         }
         while self.seconds.first_key_value().is_some_and(|(s, _)| *s < oldest || self.bytes > BYTES_MAX) {
-            let gone = self.seconds.pop_first().map_or(0, |(_, deltas)| bytes(&deltas));
-            self.bytes -= gone;
+            self.bytes -= self.seconds.pop_first().map_or(0, |(_, kept)| kept.bytes());
         }
     }
 
-    /// What was counted in one second.
-    pub fn second(&self, second: u64) -> &[Delta] {
-        self.seconds.get(&second).map_or(&[], Vec::as_slice)
+    /// What is known of one second.
+    pub fn second(&self, second: u64) -> &Second {
+        self.seconds.get(&second).unwrap_or(&NOTHING)
     }
 
     /// What was counted from one second on.
     pub fn since(&self, second: u64) -> impl Iterator<Item = &Delta> {
-        self.seconds.range(second..).flat_map(|(_, deltas)| deltas)
+        self.seconds.range(second..).flat_map(|(_, kept)| &kept.deltas)
     }
-}
-
-fn bytes(deltas: &[Delta]) -> usize {
-    deltas.iter().map(Delta::bytes).sum()
 }
 
 #[cfg(test)]
@@ -108,8 +147,29 @@ mod tests {
         slices.add(55, vec![delta(), delta()], at(56));
         assert_eq!(slices.since(0).count(), 3);
         slices.add(61, vec![], at(62));
-        assert_eq!((slices.second(50).len(), slices.since(0).count(), slices.bytes), (0, 2, 2 * delta().bytes()));
+        assert_eq!(
+            (slices.second(50).deltas.len(), slices.since(0).count(), slices.bytes),
+            (0, 2, 2 * delta().bytes())
+        );
         slices.add(40, vec![delta()], at(62));
-        assert_eq!(slices.second(40).len(), 0, "too old on arrival");
+        assert_eq!(slices.second(40).deltas.len(), 0, "too old on arrival");
+    }
+
+    #[test]
+    fn what_waits_is_what_was_said_last() {
+        let mut slices = Slices::new(Duration::from_secs(10));
+        let reporter = ReporterId { node_id: "n".into(), boot_nonce: 1, context_id: 2 };
+        let now = UnixMicros::from_second(101);
+        let waiting = |requests| {
+            let ages = Counts::from_iter([(serin_sketch::Bucket::of(Micros(1_500_000)), requests)]);
+            Waiting { at: UnixMicros(101_004_000), ages: vec![((*delta().series).clone(), ages)] }
+        };
+        slices.wait(&reporter, waiting(7), now.plus(Duration::from_millis(5)));
+        slices.wait(&reporter, waiting(3), now.plus(Duration::from_millis(9)));
+        let said = |second| slices.second(second).waiting().map(|(_, ages)| ages.total()).sum::<u64>();
+        assert_eq!((said(100), said(101)), (3, 0));
+        let gone = Waiting { ages: Vec::new(), ..waiting(1) };
+        slices.wait(&reporter, gone, now.plus(Duration::from_millis(9)));
+        assert_eq!(slices.bytes, 0);
     }
 }

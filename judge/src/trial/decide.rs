@@ -57,9 +57,9 @@ impl Trial {
         if log_evidence < log_threshold {
             return None;
         }
-        let worst = 1.0 + self.policy.regression();
         let ratios = self.effect.ratios(QUANTILES.map(|(_, q)| q));
-        let proven = self.lanes.iter().zip(QUANTILES).zip(ratios).filter(|((lane, _), ratios)| {
+        let proven = self.lanes.iter().zip(QUANTILES).zip(ratios).filter(|((lane, (metric, _)), ratios)| {
+            let worst = 1.0 + self.policy.regression_of(*metric);
             let seen = ratios.whole.unwrap_or(0.0).max(ratios.recent.unwrap_or(0.0));
             lane.evidence.ln_e() >= log_threshold && seen >= worst && lane.evidence.beyond_b >= BEYOND_MIN
         });
@@ -86,9 +86,10 @@ impl Trial {
     fn worse_than_before(&self, alpha: f64) -> Option<Cause> {
         let log_threshold = past::threshold(alpha);
         let past = self.past.as_ref().filter(|past| past.ln_e() >= log_threshold)?;
-        let worst = 1.0 + self.policy.regression();
+        let worst = |metric| 1.0 + self.policy.regression_of(metric);
         let findings = past.findings().into_iter();
-        let proven = findings.filter(|finding| finding.log_evidence >= log_threshold && finding.ratio >= worst);
+        let proven =
+            findings.filter(|finding| finding.log_evidence >= log_threshold && finding.ratio >= worst(finding.metric));
         let most = proven.max_by(|x, y| x.log_evidence.total_cmp(&y.log_evidence))?;
         Some(Cause { metric: most.metric, by: By::Past, log_evidence: most.log_evidence, log_threshold })
     }
@@ -131,8 +132,8 @@ impl Trial {
         let passing = self.lanes.iter().take(PASSES);
         let ln_pass = (1.0 / self.policy.false_pass()).ln();
         let healthy = passing.clone().all(|l| l.threshold.is_some() && l.non_inferiority.ln_e(l.factor) >= ln_pass);
-        let pass = 1.0 + self.policy.pass();
-        let slower = findings.iter().any(|f| f.lower.is_some_and(|lower| lower >= pass * (1.0 - 1e-9)));
+        let pass = |metric| (1.0 + self.policy.pass_of(metric)) * (1.0 - 1e-9);
+        let slower = findings.iter().any(|f| f.lower.is_some_and(|lower| lower >= pass(f.metric)));
         let limits: Vec<LimitFinding> = self.limits.iter().map(Limit::finding).collect();
         let breaks = limits.iter().any(|limit| limit.candidate_beyond > limit.allowed);
         let state = match (healthy, slower || breaks) {

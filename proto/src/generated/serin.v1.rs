@@ -597,6 +597,140 @@ pub mod ingest_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What the judge was fed, second by second: enough to judge it again, with this policy or another one.
+///
+/// A recording is one Setup and then seconds in ascending order. As a file it is the text "serin recording 1\n" and then
+/// RecordingParts, each after its length in bytes as a varint. A file that ends in the middle of a part was cut off there: what is before
+/// it counts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RecordingPart {
+    #[prost(oneof = "recording_part::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<recording_part::Part>,
+}
+/// Nested message and enum types in `RecordingPart`.
+pub mod recording_part {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Part {
+        #[prost(message, tag = "1")]
+        Setup(super::Setup),
+        #[prost(message, tag = "2")]
+        Second(super::RecordedSecond),
+    }
+}
+/// A trial before its first second.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Setup {
+    /// The version of serin that judged it.
+    #[prost(string, tag = "1")]
+    pub serin_version: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub baseline: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub candidate: ::prost::alloc::string::String,
+    /// The routes that are compared, each with its like; one empty name for all routes together.
+    #[prost(string, repeated, tag = "5")]
+    pub routes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "6")]
+    pub policy: ::core::option::Option<JudgePolicy>,
+    /// What earlier days and minutes told, one for each route; none where nothing did.
+    #[prost(message, repeated, tag = "7")]
+    pub histories: ::prost::alloc::vec::Vec<JudgeHistory>,
+    /// Seconds before this one (Unix time) do not count.
+    #[prost(uint64, tag = "8")]
+    pub first_second: u64,
+}
+/// Fractions: 0.1 is +10%, or 10%.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JudgePolicy {
+    #[prost(double, tag = "1")]
+    pub regression: f64,
+    #[prost(double, tag = "2")]
+    pub false_rollback: f64,
+    #[prost(double, tag = "3")]
+    pub false_pass: f64,
+    #[prost(uint32, tag = "4")]
+    pub trial_s: u32,
+    #[prost(double, tag = "5")]
+    pub pass: f64,
+    #[prost(uint32, tag = "6")]
+    pub guard_s: u32,
+    #[prost(message, repeated, tag = "7")]
+    pub metrics: ::prost::alloc::vec::Vec<MetricPolicy>,
+}
+/// What one latency quantile has of its own.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MetricPolicy {
+    /// p50, p95, p99 or p99.9.
+    #[prost(string, tag = "1")]
+    pub metric: ::prost::alloc::string::String,
+    /// Both 0 where it has none of its own.
+    #[prost(double, tag = "2")]
+    pub pass: f64,
+    #[prost(double, tag = "3")]
+    pub regression: f64,
+    /// 0 where there is none.
+    #[prost(uint64, tag = "4")]
+    pub limit_us: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JudgeHistory {
+    /// Latencies of the baseline in windows of equal length.
+    #[prost(message, repeated, tag = "1")]
+    pub windows: ::prost::alloc::vec::Vec<Distribution>,
+    /// Standard deviation of pods' log exceedance rates at p50, p95, p99 and p99.9, negative where it is not known; none at all where
+    /// no pods are known.
+    #[prost(double, repeated, tag = "2")]
+    pub pod_spread: ::prost::alloc::vec::Vec<f64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RecordedSecond {
+    /// Unix time.
+    #[prost(uint64, tag = "1")]
+    pub second: u64,
+    /// The names of the pods that were not in an earlier second: they are numbered 0, 1, 2, ... in this order. A pod that serves both
+    /// releases is two.
+    #[prost(string, repeated, tag = "2")]
+    pub new_pods: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In the order of the setup's routes.
+    #[prost(message, repeated, tag = "3")]
+    pub routes: ::prost::alloc::vec::Vec<RecordedRoute>,
+    /// Whether pods could not be told apart.
+    #[prost(bool, tag = "4")]
+    pub pods_unknown: bool,
+    /// The candidate's share of the weights; 0 where it was not known.
+    #[prost(double, tag = "5")]
+    pub weight: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RecordedRoute {
+    #[prost(message, repeated, tag = "1")]
+    pub pods: ::prost::alloc::vec::Vec<RecordedPod>,
+}
+/// One pod's requests of one kind in one second.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordedPod {
+    /// Its number.
+    #[prost(uint32, tag = "1")]
+    pub pod: u32,
+    /// Whether it runs the candidate.
+    #[prost(bool, tag = "2")]
+    pub candidate: bool,
+    /// The kind of requests; latencies are compared within one kind.
+    #[prost(uint32, tag = "3")]
+    pub stratum: u32,
+    #[prost(message, optional, tag = "4")]
+    pub latency: ::core::option::Option<Distribution>,
+    /// Ages of those that had not ended, of 1 s and longer.
+    #[prost(message, optional, tag = "5")]
+    pub in_flight: ::core::option::Option<Distribution>,
+    /// Requests that ended, and of them those that failed.
+    #[prost(uint64, tag = "6")]
+    pub requests: u64,
+    #[prost(uint64, tag = "7")]
+    pub errors: u64,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProxiesRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -629,6 +763,21 @@ pub struct Proxy {
     /// The worst of its reporters: how often it reports, what a tick takes; and the sums of all.
     #[prost(message, optional, tag = "7")]
     pub state: ::core::option::Option<ReporterState>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadRecordingRequest {
+    #[prost(oneof = "read_recording_request::Of", tags = "1, 2")]
+    pub of: ::core::option::Option<read_recording_request::Of>,
+}
+/// Nested message and enum types in `ReadRecordingRequest`.
+pub mod read_recording_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Of {
+        #[prost(string, tag = "1")]
+        Service(::prost::alloc::string::String),
+        #[prost(uint64, tag = "2")]
+        Decision(u64),
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CompareRequest {
@@ -719,6 +868,59 @@ pub struct Verdict {
     /// The candidate's pods are warming up: only errors and gross slowdowns are judged yet.
     #[prost(bool, tag = "13")]
     pub warming_up: bool,
+    /// One for each absolute limit and route.
+    #[prost(message, repeated, tag = "14")]
+    pub limits: ::prost::alloc::vec::Vec<LimitFinding>,
+    /// One for each latency quantile and route, once the candidate had the traffic alone and the baseline's past is known.
+    #[prost(message, repeated, tag = "15")]
+    pub past: ::prost::alloc::vec::Vec<PastFinding>,
+    /// The candidate is worse than the baseline's past, and the baseline had no requests to compare with.
+    #[prost(bool, tag = "16")]
+    pub without_baseline: bool,
+}
+/// What is known of an absolute limit.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LimitFinding {
+    #[prost(string, tag = "1")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub metric: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub limit_us: u64,
+    /// The share of requests that may take longer (0.01 for p99), and the shares that did in the last 60 s.
+    #[prost(double, tag = "4")]
+    pub allowed: f64,
+    #[prost(double, tag = "5")]
+    pub baseline_beyond: f64,
+    #[prost(double, tag = "6")]
+    pub candidate_beyond: f64,
+    /// Natural logarithm of the evidence that the candidate breaks it and is worse than the baseline.
+    #[prost(double, tag = "7")]
+    pub log_evidence: f64,
+}
+/// A candidate that has the traffic alone, against the baseline's past.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PastFinding {
+    #[prost(string, tag = "1")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub metric: ::prost::alloc::string::String,
+    /// Now over before.
+    #[prost(double, tag = "3")]
+    pub ratio: f64,
+    /// Seconds in which the candidate alone had requests.
+    #[prost(uint64, tag = "4")]
+    pub seconds: u64,
+    /// Requests beyond this latency: seen, and as many as the service may come to by itself.
+    #[prost(uint64, tag = "5")]
+    pub threshold_us: u64,
+    #[prost(uint64, tag = "6")]
+    pub beyond: u64,
+    #[prost(double, tag = "7")]
+    pub usual: f64,
+    /// Natural logarithm of the evidence that it is more.
+    #[prost(double, tag = "8")]
+    pub log_evidence: f64,
 }
 /// What the evidence says of one metric on one route.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -726,10 +928,10 @@ pub struct Finding {
     /// Empty when all routes are judged together.
     #[prost(string, tag = "1")]
     pub route: ::prost::alloc::string::String,
-    /// p50, p95, p99, p99.9 or errors.
+    /// p50, p95, p99, p99.9, errors, stalls or throughput.
     #[prost(string, tag = "2")]
     pub metric: ::prost::alloc::string::String,
-    /// Candidate over baseline: a latency ratio, or a ratio of error ratios. 0 when unknown.
+    /// Candidate over baseline: a latency ratio, or a ratio of error ratios; of throughput, completed over promised. 0 when unknown.
     #[prost(double, tag = "3")]
     pub ratio: f64,
     /// Anytime-valid interval of the ratio; both 0 when unknown.
@@ -1093,6 +1295,33 @@ pub mod query_client {
                 .insert(GrpcMethod::new("serin.v1.Query", "WatchVerdicts"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// What the judge was fed: of a service's running trial, from its first second and then as it goes on, until it ends; or of a
+        /// decision. NOT_FOUND for a service that is not in the configuration, a decision that is not known, or one whose recording was
+        /// not kept; RESOURCE_EXHAUSTED where a trial's recording became too long to keep (64 MiB).
+        pub async fn read_recording(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadRecordingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::RecordingPart>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/serin.v1.Query/ReadRecording",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("serin.v1.Query", "ReadRecording"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1143,6 +1372,22 @@ pub mod query_server {
             request: tonic::Request<super::WatchVerdictsRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::WatchVerdictsStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadRecording method.
+        type ReadRecordingStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::RecordingPart, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What the judge was fed: of a service's running trial, from its first second and then as it goes on, until it ends; or of a
+        /// decision. NOT_FOUND for a service that is not in the configuration, a decision that is not known, or one whose recording was
+        /// not kept; RESOURCE_EXHAUSTED where a trial's recording became too long to keep (64 MiB).
+        async fn read_recording(
+            &self,
+            request: tonic::Request<super::ReadRecordingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ReadRecordingStream>,
             tonic::Status,
         >;
     }
@@ -1385,6 +1630,52 @@ pub mod query_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchVerdictsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/serin.v1.Query/ReadRecording" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadRecordingSvc<T: Query>(pub Arc<T>);
+                    impl<
+                        T: Query,
+                    > tonic::server::ServerStreamingService<super::ReadRecordingRequest>
+                    for ReadRecordingSvc<T> {
+                        type Response = super::RecordingPart;
+                        type ResponseStream = T::ReadRecordingStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadRecordingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Query>::read_recording(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadRecordingSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
