@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use serin_proto::v1::{
-    Attachment, Distribution, Outcome, ReportRequest, Reporter, ReporterState, Series, SeriesDelta, Vantage,
+    Attachment, Distribution, InFlight, Outcome, ReportRequest, Reporter, ReporterState, Series, SeriesDelta, Vantage,
 };
 use support::vm::{Request, Vm};
 
@@ -102,7 +102,8 @@ fn with_the_access_logger() -> Result<()> {
     Ok(())
 }
 
-/// 3 ms to the response's headers, step 187 of octave 5, in bucket 699; 7 ms in all, step 218 of octave 6, in bucket 858.
+/// 3 ms to the response's headers, step 187 of octave 5, in bucket 699; 7 ms in all, step 218 of octave 6, in bucket 858. What waits has done
+/// so for a second: step 1,000,000 / 2^12 = 244 of octave 13, in bucket 1,780.
 #[test]
 fn with_the_http_filter() -> Result<()> {
     let mut vm = start("http_filter")?;
@@ -115,7 +116,14 @@ fn with_the_http_filter() -> Result<()> {
     vm.log(10, &request)?;
     vm.around().now_ns += SECOND - 7_000_000;
     vm.tick(1)?;
-    assert_eq!(sent(&mut vm), [told(Attachment::HttpFilter, 699, 858, 1)]);
+    let [service, route, release, pod] = ["shop", "checkout", "v2", "10.0.0.7:80"].map(str::to_owned);
+    let ages = Some(Distribution { bucket_gaps: vec![1_780], counts: vec![1] });
+    let waits = ReportRequest {
+        in_flight: vec![InFlight { service, route, release, pod, ages }],
+        in_flight_unix_us: BEGIN_US + 1_000_000,
+        ..told(Attachment::HttpFilter, 699, 858, 1)
+    };
+    assert_eq!(sent(&mut vm), [waits]);
     let state = vm.around().sent.first().and_then(|(_, message)| message.state).context("no state")?;
     assert_eq!((state.active_requests, state.oldest_active_ms), (1, 1_000), "the other one is under way");
     Ok(())

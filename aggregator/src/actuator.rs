@@ -27,7 +27,7 @@ pub enum Order {
         /// The decision.
         decision: u64,
         /// Its recording.
-        recording: Box<Kept>,
+        recording: Arc<Kept>,
     },
     /// Write the rollback of a service.
     RollBack {
@@ -84,7 +84,7 @@ impl Actuator {
     }
 
     /// A recording that cannot be kept is said and no more: the decision stands without it.
-    async fn record(&self, decision: u64, recording: Box<Kept>) {
+    async fn record(&self, decision: u64, recording: Arc<Kept>) {
         let history = Arc::clone(&self.history);
         let keep = move || {
             let mut bytes = file::HEAD.to_vec();

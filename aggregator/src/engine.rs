@@ -28,6 +28,7 @@ use crate::{
 use guard::Guard;
 
 pub use decision::Written;
+pub use guard::Recorded;
 
 /// How long after the end of a second its reports may still arrive: reporters tick on the second, so what is
 /// later than this is late, or its clock is wrong.
@@ -126,7 +127,7 @@ pub enum Effect {
         /// The decision.
         decision: u64,
         /// Its recording.
-        recording: Box<Kept>,
+        recording: Arc<Kept>,
     },
     /// Write the rollback of this decision's service, and send [`Event::Written`].
     RollBack {
@@ -292,11 +293,11 @@ impl Engine {
         self.decisions.values().rev().filter(of_service).take(limit).cloned().collect()
     }
 
-    /// The recording of a service's running trial.
+    /// The recording of a service's running trial, or of the one that its standing condemnation came of.
     ///
     /// # Errors
     /// When the service is not in the configuration.
-    pub fn recording(&self, service: &str) -> Result<Option<&Kept>, UnknownService> {
+    pub fn recording(&self, service: &str) -> Result<Option<Recorded<'_>>, UnknownService> {
         let guard = self.guards.iter().find(|guard| guard.service().name == service).ok_or(UnknownService)?;
         Ok(guard.recording())
     }

@@ -16,7 +16,7 @@ use tokio_stream::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    engine::NotCleared,
+    engine::{NotCleared, Recorded},
     history::History,
     recording::file,
     shell::{Handle, Stopped},
@@ -137,30 +137,32 @@ type Parts = mpsc::Sender<Result<RecordingPart, Status>>;
 async fn follow(engine: Handle, service: String, parts: Parts) {
     let mut ticks = tokio::time::interval(RECORDING_EVERY);
     let mut sent = 0;
-    loop {
+    while !parts.is_closed() {
         ticks.tick().await;
         let asked = service.clone();
-        let news = engine.ask(move |engine, _| match engine.recording(&asked) {
-            Ok(Some(kept)) => Some(kept.from(sent).map(<[Vec<u8>]>::to_vec)),
-            Ok(None) | Err(_) => None,
+        let news = engine.ask(move |engine, _| {
+            let recorded = engine.recording(&asked).ok().flatten()?;
+            let (Recorded::Running(kept) | Recorded::Ended(kept)) = recorded;
+            Some((kept.from(sent).map(<[Vec<u8>]>::to_vec), matches!(recorded, Recorded::Ended(_))))
         });
-        let news = match news.await {
-            // Not begun yet.
-            Ok(None) if sent == 0 && !parts.is_closed() => continue,
-            Ok(Some(Ok(news))) if sent == 0 || !news.is_empty() => news,
-            Ok(Some(Ok(_))) if !parts.is_closed() => continue,
-            Ok(Some(Err(too_long))) => {
+        let (news, is_over) = match news.await {
+            Ok(Some((Ok(news), is_over))) => (news, is_over),
+            Ok(Some((Err(too_long), _))) => {
                 drop(parts.send(Err(Status::resource_exhausted(too_long.to_string()))).await);
                 return;
             }
-            // It ended, or nobody reads any more.
-            Ok(Some(Ok(_)) | None) | Err(_) => return,
+            // Not begun yet.
+            Ok(None) if sent == 0 => continue,
+            Ok(None) | Err(_) => return,
         };
         sent += news.len();
         for part in news {
             if parts.send(decode(&part)).await.is_err() {
                 return;
             }
+        }
+        if is_over {
+            return;
         }
     }
 }

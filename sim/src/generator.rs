@@ -62,12 +62,13 @@ impl Generator {
         let spread = if let Noise::Bursty { spread, .. } = world.noise { spread } else { 0.0 };
         let baseline = (0..world.baseline_pods).map(|_| Arm::Baseline);
         let arms = baseline.chain((0..world.candidate_pods).map(|_| Arm::Candidate));
+        let longest = if let Change::Freezes(longest) = world.change { longest } else { 0.0 };
         let pods = arms.zip(0..).map(|(arm, id)| Pod {
             arm,
             id: PodId(id),
             scale: 1.0 + spread * normal(&mut rng),
             episodes: Episodes::new(&mut rng, 120.0, 6.0),
-            freezes: Episodes::new(&mut rng, 600.0, 2.0),
+            freezes: Episodes::new(&mut rng, 600.0, 2.0).at_most(longest),
             waiting: Vec::new(),
             hanging: VecDeque::new(),
         });
@@ -92,7 +93,7 @@ impl Generator {
         let mut pods = Vec::with_capacity(all.len());
         for (at, pod) in all.iter_mut().enumerate() {
             let own = if pod.episodes.at(&mut self.rng, second) { episode } else { 1.0 };
-            let frozen = pod.freezes.at(&mut self.rng, second) && self.world.change == Change::Freezes;
+            let frozen = pod.freezes.at(&mut self.rng, second) && matches!(self.world.change, Change::Freezes(_));
             if pod.arm == Arm::Candidate && age.is_none() {
                 continue;
             }
@@ -249,7 +250,7 @@ mod tests {
     /// What waits for a freeze to end is counted when it ends, once.
     #[test]
     fn a_freeze_loses_no_request() {
-        let mut frozen = Generator::new(World::new(0.5, Noise::Iid, Change::Freezes), 3);
+        let mut frozen = Generator::new(World::new(0.5, Noise::Iid, Change::Freezes(f64::INFINITY)), 3);
         let all: Vec<Slice> = (0..2_000).map(|s| frozen.second(s, s as i64)).collect();
         let idle = all.iter().flat_map(|slice| &slice.pods).filter(|pod| pod.requests == 0).count();
         // 20 pods for 2,000 s, 2 s of every 602.

@@ -34,19 +34,26 @@ pub struct Episodes {
     until: f64,
     every: f64,
     lasting: f64,
+    longest: f64,
 }
 
 impl Episodes {
     /// `every` so many seconds on average, `lasting` so many.
     pub fn new(rng: &mut StdRng, every: f64, lasting: f64) -> Self {
-        Episodes { on: false, until: exponential(rng, every), every, lasting }
+        Episodes { on: false, until: exponential(rng, every), every, lasting, longest: f64::INFINITY }
+    }
+
+    /// None lasts longer than this.
+    pub fn at_most(self, longest: f64) -> Self {
+        Episodes { longest, ..self }
     }
 
     /// Whether one is on in this second. Seconds must not go back.
     pub fn at(&mut self, rng: &mut StdRng, second: u64) -> bool {
         while self.until <= second as f64 {
             self.on = !self.on;
-            self.until += exponential(rng, if self.on { self.lasting } else { self.every });
+            let drawn = exponential(rng, if self.on { self.lasting } else { self.every });
+            self.until += if self.on { drawn.min(self.longest) } else { drawn };
         }
         self.on
     }

@@ -70,8 +70,8 @@ pub enum Change {
     },
     /// This share of candidate requests is never heard of again.
     Lost(f64),
-    /// Every pod, each for itself, answers nothing for 2 s every 600 s; then all at once.
-    Freezes,
+    /// Every pod, each for itself, answers nothing for 2 s every 600 s, and for so many at most; then all at once.
+    Freezes(f64),
 }
 
 /// A rollout.

@@ -1,6 +1,6 @@
 //! Guards one service: runs its trial, and condemns the candidate when it is regressed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serin_judge::History;
 use serin_proto::v1::{self, VerdictState};
@@ -78,12 +78,23 @@ impl Running {
     }
 }
 
+/// A recording that can be read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Recorded<'a> {
+    /// It goes on.
+    Running(&'a Kept),
+    /// It came to a rollback.
+    Ended(&'a Kept),
+}
+
 /// Guards one service.
 #[derive(Debug)]
 pub(crate) struct Guard {
     index: usize,
     service: Service,
     trial: Option<Running>,
+    /// The recording of the trial that a standing condemnation came of.
+    ended: Option<Arc<Kept>>,
     /// The candidate's share of the weights, and since when.
     weight: Option<(f64, UnixMicros)>,
     condemned: Option<Condemned>,
@@ -107,6 +118,7 @@ impl Guard {
             index,
             service,
             trial: None,
+            ended: None,
             weight: None,
             condemned,
             recent: Recent::default(),
@@ -146,9 +158,10 @@ impl Guard {
         effects
     }
 
-    /// The recording of the running trial.
-    pub(super) fn recording(&self) -> Option<&Kept> {
-        self.trial.as_ref().map(|running| &running.recording)
+    /// The recording of the running trial, or of one that ended with a rollback.
+    pub(super) fn recording(&self) -> Option<Recorded<'_>> {
+        let running = self.trial.as_ref().map(|running| Recorded::Running(&running.recording));
+        running.or_else(|| self.ended.as_deref().map(Recorded::Ended))
     }
 
     /// The weights were read.
@@ -180,7 +193,7 @@ impl Guard {
 
     /// Forgets the trial, because its seconds do not go on.
     pub(super) fn begin_anew(&mut self, why: &str, now: UnixMicros) {
-        (self.trial, self.recent) = (None, Recent::default());
+        (self.trial, self.ended, self.recent) = (None, None, Recent::default());
         if self.condemned.is_none() {
             self.verdict = verdict::waiting(&self.service, format!("{}: {why}", self.service.candidate), now.0);
         }
@@ -211,11 +224,11 @@ impl Guard {
 
     fn condemn(&mut self, id: u64, now: UnixMicros) -> Vec<Effect> {
         self.verdict.condemned = true;
-        let recording = self.trial.take().map(|running| Box::new(running.recording));
+        self.ended = self.trial.take().map(|running| Arc::new(running.recording));
         let decision = decision::decide(id, self.verdict.clone(), now);
         let recent = std::mem::take(&mut self.recent);
         let (condemned, mut effects) = Condemned::new(&self.service, decision, self.index, recent, now);
-        effects.extend(recording.map(|recording| Effect::Record { decision: id, recording }));
+        effects.extend(self.ended.clone().map(|recording| Effect::Record { decision: id, recording }));
         self.condemned = Some(condemned);
         effects
     }

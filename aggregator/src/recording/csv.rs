@@ -104,7 +104,7 @@ mod tests {
         assert_eq!((first.second, first.new_pods.clone()), (7, vec!["a".to_owned(), "b".to_owned()]));
         let requests: Vec<u64> = first.slices[0].pods.iter().map(|pod| pod.requests).collect();
         assert_eq!((requests, first.slices[0].pods[1].arm), (vec![5, 5], Arm::Candidate));
-        assert_eq!(recording.seconds[1].new_pods, [String::new(); 0], "b is known");
+        assert!(recording.seconds[1].new_pods.is_empty(), "b is known");
     }
 
     #[test]
