@@ -56,7 +56,10 @@ impl PodScatter {
 /// One arm's scatter at one threshold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ArmScatter {
-    pods: BTreeMap<PodId, PodScatter>,
+    /// In the order they were first seen in.
+    pods: Vec<(PodId, PodScatter)>,
+    /// Where the next pod is if pods come in the same order every time.
+    next: usize,
     chi: f64,
     chi_nu: f64,
 }
@@ -75,14 +78,30 @@ struct Parts {
 
 impl ArmScatter {
     pub(crate) fn add(&mut self, pod: PodId, beyond: f64, n: f64) {
-        let pod = counted_as(pod, self.pods.contains_key(&pod), self.pods.len().min(PODS_MAX));
-        let scatter = self.pods.entry(pod).or_default();
-        scatter.open_x += beyond;
-        scatter.open_n += n;
+        let unknown = counted_as(pod, false, self.pods.len().min(PODS_MAX));
+        let at = self.find(pod).or_else(|| self.find(unknown)).unwrap_or(self.pods.len());
+        if at == self.pods.len() {
+            self.pods.push((unknown, PodScatter::default()));
+        }
+        self.next = at + 1;
+        if let Some((_, scatter)) = self.pods.get_mut(at) {
+            scatter.open_x += beyond;
+            scatter.open_n += n;
+        }
+    }
+
+    fn find(&self, pod: PodId) -> Option<usize> {
+        let is = |at: &usize| self.pods.get(*at).is_some_and(|(known, _)| *known == pod);
+        let hints = [self.next, 0].into_iter().find(is);
+        hints.or_else(|| self.pods.iter().position(|(known, _)| *known == pod))
+    }
+
+    fn scatters(&self) -> impl Iterator<Item = &PodScatter> {
+        self.pods.iter().map(|(_, scatter)| scatter)
     }
 
     fn open(&self) -> (f64, f64) {
-        self.pods.values().fold((0.0, 0.0), |(x, n), p| (x + p.open_x, n + p.open_n))
+        self.scatters().fold((0.0, 0.0), |(x, n), p| (x + p.open_x, n + p.open_n))
     }
 
     /// Chi-square and degrees of freedom of the open block, given its exceedances.
@@ -92,7 +111,7 @@ impl ArmScatter {
         if !(x > 0.0 && x < n) {
             return (0.0, 0.0);
         }
-        let with = self.pods.values().filter(|p| p.open_n > 0.0);
+        let with = self.scatters().filter(|p| p.open_n > 0.0);
         let (chi, pods) = with.fold((0.0, 0.0), |(chi, pods), p| {
             let m = p.open_n * rate;
             (chi + (p.open_x - m).powi(2) / (m * (1.0 - rate)), pods + 1.0)
@@ -106,7 +125,7 @@ impl ArmScatter {
         self.chi += chi;
         self.chi_nu += nu;
         let rate = if n > 0.0 { x / n } else { 0.0 };
-        for pod in self.pods.values_mut() {
+        for (_, pod) in &mut self.pods {
             *pod = pod.with_open(rate);
         }
     }
@@ -125,7 +144,7 @@ impl ArmScatter {
             expected: 0.0,
             rate: 0.0,
         };
-        for pod in self.pods.values().map(|p| p.with_open(open_rate)).filter(|p| p.variance > 0.0) {
+        for pod in self.scatters().map(|p| p.with_open(open_rate)).filter(|p| p.variance > 0.0) {
             parts.chi_tot += pod.off.powi(2) / pod.variance;
             parts.nu_tot += 1;
             parts.pods += 1.0;

@@ -103,11 +103,14 @@ pub(crate) struct Evidence {
     /// What a restart weighs; there are at most `restarts_max`.
     restart: f64,
     restarts_max: usize,
-    /// exp(Z + R) of the closed cells for each tilt, and the factor it was computed with; `None` when a
-    /// cell was closed since.
+    /// exp(Z + R) of the first closed cells for each tilt, of how many, and with which factor.
     prefix: [f64; TILTS.len()],
-    prefix_factor: Option<f64>,
-    ln_e: f64,
+    weighed: usize,
+    weighed_with: Option<f64>,
+    /// Of the open cell, for [`Evidence::ln_e_at_most`].
+    open_beyond: f64,
+    /// What evidence is divided by.
+    factor: f64,
     /// Candidate exceedances, all exceedances and what the candidate's would be if arms were equal.
     pub(crate) beyond_b: f64,
     pub(crate) beyond: f64,
@@ -132,8 +135,10 @@ impl Evidence {
             restart: 0.5 / f64::from(blocks),
             restarts_max: blocks as usize,
             prefix: [0.5; TILTS.len()],
-            prefix_factor: None,
-            ln_e: 0.0,
+            weighed: 0,
+            weighed_with: None,
+            open_beyond: 0.0,
+            factor: 1.0,
             beyond_b: 0.0,
             beyond: 0.0,
             expected_b: 0.0,
@@ -146,14 +151,9 @@ impl Evidence {
         Evidence { cell_cap: self.cap, ..self }
     }
 
-    /// ln E.
-    pub(crate) fn ln_e(&self) -> f64 {
-        self.ln_e
-    }
-
     /// One slice: the table, and (pod, beyond, n) of each candidate pod.
     pub(crate) fn observe(&mut self, split: Split, pods: impl Iterator<Item = (PodId, f64, f64)>) {
-        self.observe_against(|tilt| split.ln_normaliser(tilt), split.beyond * split.share(), pods);
+        self.count(split.ln_normalisers(TILTS), split.beyond * split.share(), pods);
         self.beyond += split.beyond;
     }
 
@@ -164,11 +164,16 @@ impl Evidence {
         expected: f64,
         pods: impl Iterator<Item = (PodId, f64, f64)>,
     ) {
-        for (c, tilt) in self.open.ln_c.iter_mut().zip(TILTS) {
-            *c += ln_normaliser(tilt);
+        self.count(TILTS.map(ln_normaliser), expected, pods);
+    }
+
+    fn count(&mut self, ln_c: [f64; TILTS.len()], expected: f64, pods: impl Iterator<Item = (PodId, f64, f64)>) {
+        for (sum, c) in self.open.ln_c.iter_mut().zip(ln_c) {
+            *sum += c;
         }
         for (pod, beyond, n) in pods {
             self.open.add(pod, beyond, n);
+            self.open_beyond += beyond;
             self.beyond_b += beyond;
         }
         self.expected_b += expected;
@@ -195,7 +200,7 @@ impl Evidence {
         };
         let without =
             Evidence { closed: self.closed.iter().map(others).collect(), open: others(&self.open), ..self.clone() };
-        let ln_e = Evidence { prefix_factor: None, ..without }.weighed(factor);
+        let ln_e = Evidence { weighed_with: None, ..without }.weighed(factor);
         let beyond = cells().flat_map(|cell| &cell.pods).filter(|p| p.pod == *worst).map(|p| p.beyond).sum::<f64>();
         let share = if self.beyond_b > 0.0 { beyond / self.beyond_b } else { 0.0 };
         let log_evidence_without = Some(ln_e);
@@ -204,7 +209,7 @@ impl Evidence {
 
     fn weighed(mut self, factor: f64) -> f64 {
         self.weigh(factor);
-        self.ln_e
+        self.ln_e()
     }
 
     /// Ends the current block.
@@ -215,6 +220,7 @@ impl Evidence {
         }
         self.blocks_in_open = 0;
         self.closed.push(std::mem::take(&mut self.open));
+        self.open_beyond = 0.0;
         if self.closed.len() >= CELLS_MAX {
             let pairs = self.closed.chunks(2).map(|pair| {
                 let mut cells = pair.iter();
@@ -224,28 +230,46 @@ impl Evidence {
             });
             self.closed = pairs.collect();
             self.blocks_per_cell = self.blocks_per_cell.saturating_mul(2);
+            self.weighed_with = None;
         }
-        self.prefix_factor = None;
     }
 
-    /// Weighs all cells with the present dispersion factor. Closed cells are weighed again when a block ends, and before only where
-    /// the factor rose by more than 1%: what it falls by can wait.
+    /// Weighs closed cells with the present dispersion factor or a little more: those that are new with what the others were weighed with,
+    /// as long as that is no less than the present one and not far above it, and all of them anew otherwise.
     pub(crate) fn weigh(&mut self, factor: f64) {
-        if self.prefix_factor.is_none_or(|used| factor > used * 1.01) {
+        self.factor = factor;
+        if !self.weighed_with.is_some_and(|used| (used * 0.95..=used).contains(&factor)) {
             self.prefix = [0.5; TILTS.len()];
-            self.prefix_factor = Some(factor);
-            for (at, cell) in self.closed.iter().enumerate() {
-                let restart = if at < self.restarts_max { self.restart * f64::from(self.blocks_per_cell) } else { 0.0 };
-                for (v, inc) in self.prefix.iter_mut().zip(cell.increments(factor, self.cap, self.cell_cap)) {
-                    *v = (*v * inc.exp()).min(FACTOR_MAX) + restart;
-                }
+            // So that it need not be done again as soon as it rises; without scatter there is nothing to rise.
+            self.weighed_with = Some(if factor > 1.0 { factor * 1.02 } else { factor });
+            self.weighed = 0;
+        }
+        let factor = self.weighed_with.unwrap_or(factor);
+        for (at, cell) in self.closed.iter().enumerate().skip(self.weighed) {
+            let restart = if at < self.restarts_max { self.restart * f64::from(self.blocks_per_cell) } else { 0.0 };
+            for (v, inc) in self.prefix.iter_mut().zip(cell.increments(factor, self.cap, self.cell_cap)) {
+                *v = (*v * inc.exp()).min(FACTOR_MAX) + restart;
             }
         }
-        let mut ln = self.open.increments(factor, self.cap, self.cell_cap);
+        self.weighed = self.closed.len();
+    }
+
+    /// ln E, as of the last weighing.
+    pub(crate) fn ln_e(&self) -> f64 {
+        let mut ln = self.open.increments(self.factor, self.cap, self.cell_cap);
         for (z, v) in ln.iter_mut().zip(self.prefix) {
             *z += v.ln();
         }
-        self.ln_e = ln_mean_exp(&ln);
+        ln_mean_exp(&ln)
+    }
+
+    /// What ln E is at most, for a tenth of what it costs: without the open cell's clipping.
+    pub(crate) fn ln_e_at_most(&self) -> f64 {
+        let mut ln = self.open.ln_c;
+        for ((z, tilt), v) in ln.iter_mut().zip(TILTS).zip(self.prefix) {
+            *z = (self.open_beyond * tilt - *z) / self.factor + v.ln();
+        }
+        ln_mean_exp(&ln)
     }
 }
 
@@ -294,6 +318,8 @@ mod tests {
                 });
                 let ln_exact = exact.fold(f64::NEG_INFINITY, crate::stat::ln_add) - (TILTS.len() as f64).ln();
                 prop_assert!(evidence.ln_e() <= ln_exact + 1e-6, "{} {ln_exact}", evidence.ln_e());
+                let most = evidence.ln_e_at_most();
+                prop_assert!(evidence.ln_e() <= most + 1e-9, "{} {most}", evidence.ln_e());
             }
         }
     }

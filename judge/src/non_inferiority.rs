@@ -22,8 +22,8 @@ impl NonInferiority {
     /// One slice: `split` at (threshold, 1 + delta times it), the candidate's `b` of its `beyond`, and the
     /// baseline's own count beyond the larger edge.
     pub(crate) fn observe(&mut self, split: Split, b: f64, a_beyond: f64) {
-        for (l, tilt) in self.l.iter_mut().zip(TILTS) {
-            *l += b * tilt - split.ln_normaliser(tilt);
+        for ((l, tilt), ln_c) in self.l.iter_mut().zip(TILTS).zip(split.ln_normalisers(TILTS)) {
+            *l += b * tilt - ln_c;
         }
         self.n_a += split.n_a;
         self.n_b += split.n_b;

@@ -14,6 +14,8 @@ pub(crate) struct Split {
 const EXACT_FROM: f64 = 0.2;
 /// Above this many requests in a slice the bound is used: the exact sum grows with their square root.
 const EXACT_N_MAX: f64 = 100_000.0;
+/// The longest sum whose terms are shared: its largest power, of psi = exp(3.6), is exp(576), and stays below infinity.
+const POWERS_MAX: f64 = 160.0;
 
 impl Split {
     /// The candidate's share of the requests.
@@ -60,12 +62,50 @@ impl Split {
         at_mode + mode * ln_psi + sum.ln()
     }
 
+    /// [`Split::ln_normaliser`] for several tilts, in a fraction of the time where tables are small: the exact sums share their terms.
+    pub(crate) fn ln_normalisers<const N: usize>(&self, tilts: [f64; N]) -> [f64; N] {
+        let Split { n_a, n_b, beyond } = *self;
+        let (lo, hi) = ((beyond - n_a).max(0.0), beyond.min(n_b));
+        if !self.is_exact() || hi - lo > POWERS_MAX {
+            return tilts.map(|tilt| self.ln_normaliser(tilt));
+        }
+        // The probabilities of lo, lo + 1, ..., hi over that of the most likely one.
+        let up = |b: f64| (beyond - b) * (n_b - b) / ((b + 1.0) * (n_a - beyond + b + 1.0));
+        let mode = ((beyond + 1.0) * (n_b + 1.0) / (n_a + n_b + 2.0)).floor().clamp(lo, hi);
+        let (below, above) = ((mode - lo) as usize, (hi - mode) as usize);
+        let mut terms = [0.0; POWERS_MAX as usize + 1];
+        let (left, right) = terms.split_at_mut(below);
+        let mut term = 1.0;
+        for (b, slot) in right.iter_mut().take(above + 1).enumerate() {
+            *slot = term;
+            term *= up(mode + b as f64);
+        }
+        term = 1.0;
+        for (b, slot) in left.iter_mut().rev().enumerate() {
+            term /= up(mode - b as f64 - 1.0);
+            *slot = term;
+        }
+        let terms = terms.get(..=below + above).unwrap_or_default();
+        let all: f64 = terms.iter().sum();
+        tilts.map(|tilt| {
+            // Horner's scheme, from the end where powers are largest.
+            let psi = tilt.exp();
+            let sum = terms.iter().rev().fold(0.0, |sum, term| sum * psi + term);
+            lo * tilt + (sum / all).ln()
+        })
+    }
+
+    /// Whether the exact value is worth what it costs.
+    fn is_exact(&self) -> bool {
+        let n = self.n_a + self.n_b;
+        self.beyond > EXACT_FROM * n && n <= EXACT_N_MAX
+    }
+
     /// ln of the normaliser that makes psi^b / C a test: exact where that pays, bounded elsewhere.
     pub(crate) fn ln_normaliser(&self, ln_psi: f64) -> f64 {
-        let n = self.n_a + self.n_b;
         if self.beyond <= 0.0 {
             0.0
-        } else if self.beyond > EXACT_FROM * n && n <= EXACT_N_MAX {
+        } else if self.is_exact() {
             self.ln_exact(ln_psi)
         } else {
             self.ln_bound(ln_psi)
@@ -97,6 +137,16 @@ mod tests {
             let split = Split { n_a: n_a as f64, n_b: n_b as f64, beyond: beyond as f64 };
             let want = enumerated(n_a, n_b, beyond, ln_psi.exp()).ln();
             prop_assert!((split.ln_exact(ln_psi) - want).abs() < 1e-9 * (1.0 + want.abs()), "{} {want}", split.ln_exact(ln_psi));
+        }
+
+        #[test]
+        fn several_tilts_share_their_terms((n_a, n_b, beyond) in prop_oneof![split(), (1usize..400, 1usize..400).prop_flat_map(|(a, b)| (Just(a), Just(b), 0..=a + b))]) {
+            let split = Split { n_a: n_a as f64, n_b: n_b as f64, beyond: beyond as f64 };
+            let tilts = [-0.8, -0.03, 0.05, 0.4, 1.0, 3.6];
+            for (got, tilt) in split.ln_normalisers(tilts).into_iter().zip(tilts) {
+                let want = split.ln_normaliser(tilt);
+                prop_assert!((got - want).abs() < 1e-9 * (1.0 + want.abs()), "{tilt}: {got} {want}");
+            }
         }
 
         #[test]

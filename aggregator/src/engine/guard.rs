@@ -218,7 +218,9 @@ impl Guard {
         }
         let settled = self.weight.filter(|(_, since)| now.since(*since) >= WEIGHT_SETTLES);
         running.observe(&self.service, second, seen, settled.map(|(share, _)| share));
-        self.verdict = running.trial.verdict(now.0);
+        if running.trial.is_due(second) {
+            self.verdict = running.trial.verdict(now.0);
+        }
         if self.verdict.state() == VerdictState::Regressed { self.condemn(id, now) } else { Vec::new() }
     }
 

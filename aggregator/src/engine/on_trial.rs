@@ -6,6 +6,9 @@ use serin_proto::v1;
 use super::verdict;
 use crate::recording::{Observed, Setup};
 
+/// A verdict that does not decide anything is estimated anew this often.
+const ESTIMATE_EVERY_S: u64 = 5;
+
 /// The trials of one service.
 #[derive(Debug)]
 pub struct OnTrial {
@@ -29,6 +32,11 @@ impl OnTrial {
         for (trial, slice) in self.trials.iter_mut().zip(&observed.slices) {
             trial.observe(slice);
         }
+    }
+
+    /// Whether a second brings a verdict that is worth what it costs: each one does while there is evidence for a regression.
+    pub fn is_due(&self, second: u64) -> bool {
+        second.is_multiple_of(ESTIMATE_EVERY_S) || self.trials.iter().any(Trial::is_suspicious)
     }
 
     /// What the judge says of all routes together.

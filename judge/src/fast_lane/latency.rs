@@ -61,7 +61,7 @@ fn increments(
     split: Split,
     pods: impl Iterator<Item = (PodId, f64, f64)>,
 ) -> impl Iterator<Item = (PodId, [f64; TILTS.len()])> {
-    let ln_c = TILTS.map(|tilt| split.ln_normaliser(tilt));
+    let ln_c = split.ln_normalisers(TILTS);
     pods.map(move |(pod, beyond, n)| {
         let mut inc = [0.0; TILTS.len()];
         for ((inc, tilt), ln_c) in inc.iter_mut().zip(TILTS).zip(ln_c) {

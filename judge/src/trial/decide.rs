@@ -22,11 +22,17 @@ impl Trial {
         self.lanes.iter_mut().for_each(|lane| lane.weigh());
         self.limits.iter_mut().for_each(Limit::weigh);
         self.past.iter_mut().for_each(Past::weigh);
-        let slow = self.lanes.iter().map(|lane| lane.evidence.ln_e());
+        // Most of the time there is no evidence at all, which costs little to see.
+        let slow = self.lanes.iter().map(|lane| lane.evidence.ln_e_at_most());
         let fast = self.fast_evidence().map(|(_, ln_e)| ln_e);
         let limits = self.limits.iter().map(Limit::ln_e);
         let past = self.past.iter().map(Past::ln_e);
-        let most = slow.chain(fast).chain(limits).chain(past).fold(0.0, f64::max);
+        let beside = fast.chain(limits).chain(past).fold(0.0, f64::max);
+        if slow.fold(beside, f64::max) <= EVIDENCE.ln() {
+            self.evidence_since = None;
+            return;
+        }
+        let most = self.lanes.iter().map(|lane| lane.evidence.ln_e()).fold(beside, f64::max);
         self.evidence_since = if most > EVIDENCE.ln() { self.evidence_since.or(Some(second)) } else { None };
         if let Some(cause) = self.cause() {
             let verdict = Verdict {
@@ -111,7 +117,12 @@ impl Trial {
         self.regressed.as_deref()
     }
 
-    /// The verdict as of the last slice.
+    /// Whether there is evidence for a regression, above 20 to 1, now: then every second counts for those who look on.
+    pub fn is_suspicious(&self) -> bool {
+        self.evidence_since.is_some()
+    }
+
+    /// The verdict as of the last slice. It estimates everything, which costs several times what a slice does.
     pub fn verdict(&self) -> Verdict {
         self.regressed.as_deref().cloned().unwrap_or_else(|| self.assess())
     }
