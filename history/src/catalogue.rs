@@ -43,10 +43,6 @@ impl Catalogue {
         }
     }
 
-    pub(crate) fn contains(&self, id: u32) -> bool {
-        self.known.contains_key(&id)
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }

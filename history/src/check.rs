@@ -1,6 +1,6 @@
 //! Reading everything, for a doctor (IO).
 
-use std::{fmt::Debug, sync::PoisonError};
+use std::{collections::BTreeSet, fmt::Debug, sync::PoisonError};
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
@@ -78,72 +78,78 @@ impl History {
         }
         self.with(|database| {
             let read = database.begin_read()?;
-            check_names(&read, &mut checked)?;
-            self.check_slices(&read, &mut checked)?;
+            let known = check_names(&read, &mut checked)?;
+            check_slices(&read, &known, &mut checked)?;
             for tier in 0..BLOCKS.len() {
-                self.check_blocks(&read, tier, &mut checked)?;
+                check_blocks(&read, tier, &known, &mut checked)?;
             }
             Ok(())
         })?;
         Ok(checked)
     }
-
-    fn check_slices(&self, read: &ReadTransaction, checked: &mut Checked) -> Result<(), Error> {
-        let slices = read.open_table(SLICES)?;
-        for row in slices.iter()? {
-            let (key, sealed) = row?;
-            let (key, sealed) = (key.value(), sealed.value());
-            let row = seal::unseal(&[b"slices", &row_bytes(key)], sealed);
-            let found = row.and_then(|row| self.check_frames(row, |id| u32::try_from(id).ok()));
-            checked.slices += 1;
-            checked.value("slices", key, sealed, found);
-        }
-        for row in read.open_table(PENDING)?.iter()? {
-            let (key, sealed) = row?;
-            let (key, sealed) = (key.value(), sealed.value());
-            let found = seal::unseal(&[b"pending", &row_bytes(key)], sealed).map(|_| ());
-            let is_there = slices.get(key)?.is_some();
-            checked.pending += 1;
-            checked.value("pending", key, sealed, found.and(if is_there { Ok(()) } else { Err(Damage::Missing) }));
-        }
-        Ok(())
-    }
-
-    fn check_blocks(&self, read: &ReadTransaction, tier: usize, checked: &mut Checked) -> Result<(), Error> {
-        let (definition, name) = if tier == 0 { (BLOCKS[0], "fine") } else { (BLOCKS[1], "coarse") };
-        let mut count = 0;
-        for row in read.open_table(definition)?.iter()? {
-            let (key, sealed) = row?;
-            let (key, sealed) = (key.value(), sealed.value());
-            let block = seal::unseal(&[name.as_bytes(), &block_bytes(key)], sealed);
-            let found = block.and_then(|block| self.check_frames(block, |slot| (slot < SLOTS).then_some(key.1)));
-            count += 1;
-            checked.value(name, key, sealed, found);
-        }
-        if let Some(blocks) = checked.blocks.get_mut(tier) {
-            *blocks = count;
-        }
-        Ok(())
-    }
-
-    fn check_frames(&self, bytes: &[u8], id: impl Fn(u64) -> Option<u32>) -> Result<(), Damage> {
-        for frame in frames::iter(bytes) {
-            let (tag, piece) = frame?;
-            let id = id(tag).ok_or(Damage::Range)?;
-            if !self.catalogue().contains(id) {
-                return Err(Damage::UnknownSeries);
-            }
-            histograms::decode(piece)?;
-        }
-        Ok(())
-    }
 }
 
-fn check_names(read: &ReadTransaction, checked: &mut Checked) -> Result<(), Error> {
+/// Numbers of series.
+type Known = BTreeSet<u32>;
+
+fn check_slices(read: &ReadTransaction, known: &Known, checked: &mut Checked) -> Result<(), Error> {
+    let slices = read.open_table(SLICES)?;
+    for row in slices.iter()? {
+        let (key, sealed) = row?;
+        let (key, sealed) = (key.value(), sealed.value());
+        let row = seal::unseal(&[b"slices", &row_bytes(key)], sealed);
+        let found = row.and_then(|row| check_frames(row, known, |id| u32::try_from(id).ok()));
+        checked.slices += 1;
+        checked.value("slices", key, sealed, found);
+    }
+    for row in read.open_table(PENDING)?.iter()? {
+        let (key, sealed) = row?;
+        let (key, sealed) = (key.value(), sealed.value());
+        let found = seal::unseal(&[b"pending", &row_bytes(key)], sealed).map(|_| ());
+        let is_there = slices.get(key)?.is_some();
+        checked.pending += 1;
+        checked.value("pending", key, sealed, found.and(if is_there { Ok(()) } else { Err(Damage::Missing) }));
+    }
+    Ok(())
+}
+
+fn check_blocks(read: &ReadTransaction, tier: usize, known: &Known, checked: &mut Checked) -> Result<(), Error> {
+    let (definition, name) = if tier == 0 { (BLOCKS[0], "fine") } else { (BLOCKS[1], "coarse") };
+    let mut count = 0;
+    for row in read.open_table(definition)?.iter()? {
+        let (key, sealed) = row?;
+        let (key, sealed) = (key.value(), sealed.value());
+        let block = seal::unseal(&[name.as_bytes(), &block_bytes(key)], sealed);
+        let found = block.and_then(|block| check_frames(block, known, |slot| (slot < SLOTS).then_some(key.1)));
+        count += 1;
+        checked.value(name, key, sealed, found);
+    }
+    if let Some(blocks) = checked.blocks.get_mut(tier) {
+        *blocks = count;
+    }
+    Ok(())
+}
+
+fn check_frames(bytes: &[u8], known: &Known, id: impl Fn(u64) -> Option<u32>) -> Result<(), Damage> {
+    for frame in frames::iter(bytes) {
+        let (tag, piece) = frame?;
+        let id = id(tag).ok_or(Damage::Range)?;
+        if !known.contains(&id) {
+            return Err(Damage::UnknownSeries);
+        }
+        histograms::decode(piece)?;
+    }
+    Ok(())
+}
+
+/// The numbers of the series that are known in this state of the file.
+fn check_names(read: &ReadTransaction, checked: &mut Checked) -> Result<Known, Error> {
+    let mut known = Known::new();
     for row in read.open_table(SERIES)?.iter()? {
         let (id, sealed) = row?;
         let bytes = seal::unseal(&[b"series", &id.value().to_be_bytes()], sealed.value());
         checked.series += 1;
+        known.insert(id.value());
         checked.value("series", id.value(), sealed.value(), bytes.and_then(catalogue::decode).map(|_| ()));
     }
     for row in read.open_table(REPORTERS)?.iter()? {
@@ -155,5 +161,5 @@ fn check_names(read: &ReadTransaction, checked: &mut Checked) -> Result<(), Erro
             found => drop(found?),
         }
     }
-    Ok(())
+    Ok(known)
 }

@@ -51,6 +51,7 @@ pub struct History {
     /// Exclusively for what needs all of the file: compaction and the check of its structure.
     pub(crate) database: RwLock<Database>,
     pub(crate) catalogue: Mutex<Catalogue>,
+    pub(crate) rolling_up: Mutex<()>,
 }
 
 impl History {
@@ -71,6 +72,7 @@ impl History {
                 retention,
                 database: RwLock::new(database),
                 catalogue: Mutex::new(catalogue),
+                rolling_up: Mutex::new(()),
             })
         })
     }
