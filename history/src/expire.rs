@@ -51,13 +51,15 @@ impl History {
                 return Ok((Expired::default(), Vec::new()));
             };
             let mut expired = Expired::default();
-            drop_slices(&write, from_s[0], &mut expired)?;
+            let first_pending_s = drop_slices(&write, from_s[0], &mut expired)?;
             for (table, from_s) in BLOCKS.into_iter().zip([from_s[1], from_s[2]]) {
                 let drop = |_, value: &[u8]| expired.count(value);
                 write.open_table(table)?.retain_in((0, 0)..(from_s, 0), drop)?;
             }
             expired.reporters = drop_reporters(&write, from_s[2])?;
-            let unused = catalogue.unused_since(from_s[2] / DAY_S);
+            // What is still pending names its series, however old it is.
+            let has_old_pending = first_pending_s.is_some_and(|second| second < from_s[2]);
+            let unused = if has_old_pending { Vec::new() } else { catalogue.unused_since(from_s[2] / DAY_S) };
             let mut series = write.open_table(SERIES)?;
             for id in &unused {
                 series.remove(id)?;
@@ -131,14 +133,15 @@ impl Expired {
     }
 }
 
-fn drop_slices(write: &WriteTransaction, from_s: u64, expired: &mut Expired) -> Result<(), Error> {
+/// The second of the first row that stays because it is not rolled up yet.
+fn drop_slices(write: &WriteTransaction, from_s: u64, expired: &mut Expired) -> Result<Option<u64>, Error> {
     let old = (0, 0)..(from_s, 0);
     let pending = write.open_table(PENDING)?;
     let pending: BTreeSet<_> =
         pending.range(old.clone())?.map(|row| Ok(row?.0.value())).collect::<Result<_, Error>>()?;
     let keep = |key, value: &[u8]| pending.contains(&key) || expired.count(value);
     write.open_table(SLICES)?.retain_in(old, keep)?;
-    Ok(())
+    Ok(pending.first().map(|(second, _)| *second))
 }
 
 fn drop_reporters(write: &WriteTransaction, from_s: u64) -> Result<usize, Error> {
