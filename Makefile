@@ -59,6 +59,10 @@ bench-judge: ## What judging a service of 50 routes takes of a core
 	cargo build --locked --release -p serin-sim
 	target/release/bench-judge
 
+.PHONY: bench-history
+bench-history: ## What histograms on disk cost; DIR=/path DAYS=15 SERIES=20
+	cargo run --locked --release -p serin-history --example bench_history
+
 .PHONY: filter
 filter: ## Build the Wasm filter
 	@rustup target list --installed | grep -qx $(WASM_TARGET) || rustup target add $(WASM_TARGET)
