@@ -65,6 +65,16 @@ impl Mass {
         });
         Bucket::from_index(u32::try_from(at.or(last)?).ok()?).map(|b| b.mid().0 as f64)
     }
+
+    /// The share of the weight that took `us` microseconds or longer.
+    fn share_from(&self, us: f64) -> f64 {
+        let lower =
+            |index: usize| u32::try_from(index).ok().and_then(Bucket::from_index).map_or(0.0, |b| b.lower().0 as f64);
+        let beyond: f64 =
+            (0..BUCKETS).rev().take_while(|index| lower(*index) >= us).filter_map(|at| self.fine.get(at)).sum();
+        let total: f64 = self.groups.iter().sum();
+        if total > 0.0 { beyond / total } else { 0.0 }
+    }
 }
 
 /// Reweighted latencies of both arms.
@@ -93,6 +103,18 @@ impl Effect {
             self.a.add(baseline, n_b / n_a);
             self.b.add(candidate, 1.0);
         }
+    }
+
+    /// The share of the baseline's requests that took `us` microseconds or longer.
+    pub(crate) fn baseline_from(&self, us: f64) -> f64 {
+        self.a.share_from(us)
+    }
+
+    /// How many times slower the baseline's quantile was in the last minute than over the whole time.
+    pub(crate) fn baseline_moved(&self, q: f64) -> Option<f64> {
+        let (mark, _) = self.marks.front().filter(|_| self.marks.len() == MARKS)?;
+        let (now, all) = (self.a.quantile(Some(mark), q)?, self.a.quantile(None, q)?);
+        (all > 0.0).then(|| now / all)
     }
 
     /// Ends a 10 s block.

@@ -12,7 +12,7 @@ use crate::stat::ln_mean_exp;
 use crate::verdict::WorstPod;
 
 /// ln psi of the mixture.
-const TILTS: [f64; 12] = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0, 3.0];
+pub(crate) const TILTS: [f64; 12] = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0, 3.0];
 /// At most this many closed cells are kept; then neighbours are merged and cells are twice as long.
 const CELLS_MAX: usize = 180;
 /// No restart factor grows past this: far beyond any threshold, far below infinity.

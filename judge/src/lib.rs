@@ -34,6 +34,7 @@ mod past;
 mod policy;
 mod quantile_lane;
 pub mod reference;
+mod resolvable;
 mod sentence;
 mod slice;
 mod split;

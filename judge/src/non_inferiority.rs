@@ -36,6 +36,11 @@ impl NonInferiority {
         ln_mean_exp(&self.l.map(|l| l / factor))
     }
 
+    /// Baseline requests for each of the candidate's, and the share of them beyond the threshold.
+    pub(crate) fn baseline(&self) -> Option<(f64, f64)> {
+        (self.n_a > 0.0 && self.n_b > 0.0).then(|| (self.n_a / self.n_b, self.a / self.n_a))
+    }
+
     /// How many more candidate requests prove it if the arms are equal: (threshold - ln E) * dispersion / growth
     /// for the tilt that grows fastest. `None` when nothing grows.
     pub(crate) fn requests_needed(&self, factor: f64, ln_threshold: f64) -> Option<f64> {

@@ -112,6 +112,8 @@ fn suspected(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
     write!(f, "; evidence {} of the {} it takes", odds(finding.log_evidence), odds(finding.log_threshold))
 }
 
+/// From this ratio on it is said that the baseline moved: a quarter is more than a minute's noise.
+const MOVED: f64 = 1.25;
 /// Evidence that is divided by more than this waits for pods rather than for requests.
 const SCATTERED: f64 = 3.0;
 
@@ -136,6 +138,12 @@ fn missing(f: &mut fmt::Formatter<'_>, verdict: &Verdict) -> fmt::Result {
                 let times = seconds as f64 / left_s.max(1) as f64;
                 let what = if dispersion > SCATTERED { "as many candidate pods" } else { "the candidate's traffic" };
                 write!(f, ", and the trial has {} s left: {times:.1} times {what} would do", thousands(left_s))?;
+                match verdict.resolvable {
+                    Some(increase) => {
+                        write!(f, "; until then a p99 slower by {} or more would be found", percent(increase))?
+                    }
+                    None => write!(f, "; until then not even a p99 five times as slow would be found")?,
+                }
             }
             Ok(())
         }
@@ -204,6 +212,9 @@ impl fmt::Display for Verdict {
             let seconds = thousands(past.seconds);
             write!(f, "; alone for {seconds} s, its p99 is {:.2}x what the baseline's was", past.ratio)?;
         }
+        if let Some(moved) = self.baseline_moved.filter(|moved| *moved >= MOVED) {
+            write!(f, "; the baseline is slower as well: its p99 is {moved:.2}x in the last minute")?;
+        }
         if self.still_warming {
             write!(f, "; the candidate is still warming up")?;
         }
@@ -233,6 +244,8 @@ mod tests {
             cause: None,
             worst_pod: None,
             missing: None,
+            resolvable: Some(0.3),
+            baseline_moved: Some(1.02),
             ruled_out: Some(0.103),
             evidence_since: None,
             error_rates: (0.002, 0.5),
@@ -339,8 +352,10 @@ mod tests {
         insta::assert_snapshot!(gathering(Missing::Requests { requests: 38_200, seconds: 764, left_s: 900, dispersion: 1.2 }), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one");
         let late =
             |dispersion| gathering(Missing::Requests { requests: 38_200, seconds: 764, left_s: 200, dispersion });
-        insta::assert_snapshot!(late(1.2), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one, and the trial has 200 s left: 3.8 times the candidate's traffic would do");
-        insta::assert_snapshot!(late(8.0), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one, and the trial has 200 s left: 3.8 times as many candidate pods would do");
+        insta::assert_snapshot!(late(1.2), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one, and the trial has 200 s left: 3.8 times the candidate's traffic would do; until then a p99 slower by 30% or more would be found");
+        let never = Verdict { resolvable: None, ..late(1.2) };
+        insta::assert_snapshot!(never, @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one, and the trial has 200 s left: 3.8 times the candidate's traffic would do; until then not even a p99 five times as slow would be found");
+        insta::assert_snapshot!(late(8.0), @"gathering: about 38,200 more candidate requests (764 s at this rate) would prove a healthy one, and the trial has 200 s left: 3.8 times as many candidate pods would do; until then a p99 slower by 30% or more would be found");
         let leaning = Verdict { evidence_since: Some(7), ..gathering(Missing::Growth) };
         insta::assert_snapshot!(leaning, @"gathering: p99 of the candidate may be worse: 1.33x; evidence 8,955 of the 3,984 it takes");
         insta::assert_snapshot!(gathering(Missing::Growth), @"gathering: this traffic cannot tell a healthy candidate from a regressed one");
@@ -350,6 +365,8 @@ mod tests {
     fn healthy_and_marginal() {
         insta::assert_snapshot!(verdict(State::Healthy), @"healthy: no slower at p50, p95 and p99 after 96 s, ruled out more than 10%");
         insta::assert_snapshot!(verdict(State::Marginal), @"marginal: p99 slower by at least 18%, ruled out more than 10%");
+        let common = Verdict { baseline_moved: Some(1.52), ..verdict(State::Healthy) };
+        insta::assert_snapshot!(common, @"healthy: no slower at p50, p95 and p99 after 96 s, ruled out more than 10%; the baseline is slower as well: its p99 is 1.52x in the last minute");
         let mut inconclusive = verdict(State::Marginal);
         inconclusive.findings[0].lower = None;
         insta::assert_snapshot!(inconclusive, @"no regression found in 96 s, ruled out more than 10%");

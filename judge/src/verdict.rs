@@ -189,6 +189,11 @@ pub struct Verdict {
     pub worst_pod: Option<WorstPod>,
     /// What is missing; with [`State::Gathering`] only.
     pub missing: Option<Missing>,
+    /// The smallest increase of p99 (0.1 is +10%) that the traffic of the time left would prove on average; while nothing is decided, and
+    /// `None` where no increase up to 400% would be.
+    pub resolvable: Option<f64>,
+    /// How many times slower the baseline's p99 was in the last minute than over the whole time.
+    pub baseline_moved: Option<f64>,
     /// The increase (0.1 is +10%) that is ruled out at p50, p95 and p99 with 95% confidence each.
     pub ruled_out: Option<f64>,
     /// Unix second since which the largest e-value of any lane is above 20 without a break.

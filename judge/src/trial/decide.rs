@@ -6,6 +6,7 @@ use crate::fast_lane;
 use crate::limit::{self, Limit};
 use crate::metric::{Metric, QUANTILES};
 use crate::past::{self, Past};
+use crate::resolvable;
 use crate::stat::ln_mean_exp;
 use crate::verdict::{By, Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};
 
@@ -13,6 +14,8 @@ use crate::verdict::{By, Cause, Finding, LimitFinding, Missing, State, Verdict, 
 const BEYOND_MIN: f64 = 10.0;
 /// The quantiles (p50, p95, p99) at which health must be proven.
 const PASSES: usize = 3;
+/// The quantile that what can be found, and whether the baseline moved, is told for.
+const P99: f64 = 0.99;
 /// [`Verdict::evidence_since`] counts e-values above this.
 const EVIDENCE: f64 = 20.0;
 
@@ -166,12 +169,31 @@ impl Trial {
             cause: None,
             worst_pod: None,
             missing: (state == State::Gathering).then(|| self.missing(ln_pass)),
+            resolvable: if state == State::Gathering { self.resolvable() } else { None },
+            baseline_moved: self.effect.baseline_moved(P99),
             ruled_out: upper.map(|ratio| ratio - 1.0),
             evidence_since: self.evidence_since,
             error_rates: self.errors.recent(),
             pods_known: self.pods_known,
             still_warming: self.last_second.is_some_and(|second| self.warm_up.still_warming(second)),
         }
+    }
+
+    /// See [`Verdict::resolvable`].
+    fn resolvable(&self) -> Option<f64> {
+        let lane = self.lanes.iter().zip(QUANTILES).find(|(_, (_, q))| *q == P99).map(|(lane, _)| lane)?;
+        let threshold = lane.threshold?.lower().0 as f64;
+        let (n_a, a) = lane.non_inferiority.baseline()?;
+        let left = f64::from(self.policy.trial_s().saturating_sub(self.trial_s()));
+        let requests = left * self.judged_requests / self.judged_s.max(1) as f64;
+        // Pooled over quantiles with one that shows it, after a restart.
+        let takes = (2.0 * QUANTILES.len() as f64 / self.policy.false_rollback()).ln();
+        let found = resolvable::RATIOS.into_iter().find(|ratio| {
+            let b = self.effect.baseline_from(threshold / ratio);
+            let needed = resolvable::requests_needed(n_a, a, b, lane.factor, takes);
+            needed.is_some_and(|needed| needed <= requests)
+        });
+        found.map(|ratio| ratio - 1.0)
     }
 
     fn missing(&self, ln_pass: f64) -> Missing {
