@@ -62,7 +62,7 @@ impl Generator {
         let spread = if let Noise::Bursty { spread, .. } = world.noise { spread } else { 0.0 };
         let baseline = (0..world.baseline_pods).map(|_| Arm::Baseline);
         let arms = baseline.chain((0..world.candidate_pods).map(|_| Arm::Candidate));
-        let longest = if let Change::Freezes(longest) = world.change { longest } else { 0.0 };
+        let longest = if let Change::Freezes(longest) = world.change { longest } else { f64::INFINITY };
         let pods = arms.zip(0..).map(|(arm, id)| Pod {
             arm,
             id: PodId(id),

@@ -8,6 +8,7 @@ pub mod generator;
 pub mod latency;
 pub mod plan;
 pub mod random;
+pub mod recorded;
 pub mod report;
 pub mod rule;
 pub mod run;

@@ -4,6 +4,7 @@ use serin_judge::{Metric, Policy};
 
 use crate::{
     latency::{Latency, PARETO, TAIL_FROM},
+    recorded::Recorded,
     run::{Outcome, rollouts_of},
     scenarios::Reach,
     world::{Change, Noise, World},
@@ -86,11 +87,10 @@ impl Question {
         if !is_within(self.increase, 10.0) {
             return Err(PlanError::Increase);
         }
-        let (change, quantile) = match self.metric {
-            Metric::P50 => (Change::Body(1.0 + self.increase), 0.5),
-            Metric::P95 => (Change::Whole(1.0 + self.increase), 0.95),
-            Metric::P99 => (Change::Tail(1.0 + self.increase), 0.99),
-            Metric::P999 => (Change::Tail(1.0 + self.increase), 0.999),
+        let change = match self.metric {
+            Metric::P50 => Change::Body(1.0 + self.increase),
+            Metric::P95 => Change::Whole(1.0 + self.increase),
+            Metric::P99 | Metric::P999 => Change::Tail(1.0 + self.increase),
             Metric::Errors | Metric::Stalls | Metric::Throughput => return Err(PlanError::Metric),
         };
         let trial_s = u64::from(self.policy.trial_s());
@@ -99,6 +99,36 @@ impl Question {
         };
         let bad = rollouts(change, Reach::WithinS(trial_s));
         let good = rollouts(Change::Nothing, Reach::HealthyWithinS(trial_s));
+        self.plan(&bad, &good)
+    }
+
+    /// The same from real traffic, whose rate and pods take the place of the question's.
+    ///
+    /// # Errors
+    /// When a number is out of its range.
+    pub fn answer_from(&self, recorded: &Recorded, runs: u64) -> Result<Plan, PlanError> {
+        let Question { share, metric, increase, policy, .. } = *self;
+        if !(share > 0.0 && share < 1.0) {
+            return Err(PlanError::Share);
+        }
+        if !(increase > 0.0 && increase <= 10.0) {
+            return Err(PlanError::Increase);
+        }
+        let bad = recorded.rollouts(share, metric, increase, policy, runs);
+        let good = recorded.rollouts(share, metric, 0.0, policy, runs);
+        let share = recorded.candidates(share) as f64 / recorded.pods() as f64;
+        Question { rps: recorded.rps(), share, ..*self }.plan(&bad, &good)
+    }
+
+    fn plan(&self, bad: &[Outcome], good: &[Outcome]) -> Result<Plan, PlanError> {
+        let quantile = match self.metric {
+            Metric::P50 => 0.5,
+            Metric::P95 => 0.95,
+            Metric::P99 => 0.99,
+            Metric::P999 => 0.999,
+            Metric::Errors | Metric::Stalls | Metric::Throughput => return Err(PlanError::Metric),
+        };
+        let (runs, trial_s) = (bad.len() as u64, u64::from(self.policy.trial_s()));
         let mut found: Vec<u64> = bad.iter().filter_map(|run| run.rolled_back).collect();
         let mut healthy: Vec<u64> = good.iter().filter_map(|run| run.healthy).collect();
         found.sort_unstable();

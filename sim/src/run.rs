@@ -20,12 +20,12 @@ use crate::{
 };
 
 /// Seconds of baseline alone before the candidate's first request.
-const LEAD_S: u64 = 60;
+pub(crate) const LEAD_S: u64 = 60;
 /// Seconds of each window that a history is told in, and of each pod's day.
 const WINDOW_S: u64 = 60;
 const DAY_S: u64 = 300;
 /// Seconds between two looks at whether health is proven.
-const HEALTH_EVERY_S: u64 = 5;
+pub(crate) const HEALTH_EVERY_S: u64 = 5;
 
 /// One rollout under one rule, in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,7 +111,7 @@ pub fn rollouts_of(world: &World, seeds: Range<u64>, seconds: u64, policy: Polic
     on_all_cores(seeds, &one, &|_| {}).into_iter().flatten().collect()
 }
 
-fn on_all_cores(
+pub(crate) fn on_all_cores(
     seeds: Range<u64>,
     one: &(dyn Fn(u64) -> Vec<Outcome> + Sync),
     progress: &(dyn Fn(u64) + Sync),
