@@ -105,6 +105,28 @@ impl Effect {
         }
     }
 
+    /// How many candidate requests were judged.
+    pub(crate) fn candidate_total(&self) -> f64 {
+        self.b.groups.iter().sum()
+    }
+
+    /// A quantile of the baseline and of the candidate, in microseconds.
+    pub(crate) fn quantiles(&self, q: f64) -> Option<(f64, f64)> {
+        Some((self.a.quantile(None, q)?, self.b.quantile(None, q)?))
+    }
+
+    /// The share of the candidate's requests that took `us` microseconds or longer.
+    pub(crate) fn candidate_from(&self, us: f64) -> f64 {
+        self.b.share_from(us)
+    }
+
+    /// The shares of the baseline's and of the candidate's requests in a bucket.
+    pub(crate) fn shares(&self, bucket: Bucket) -> (f64, f64) {
+        let share = |mass: &Mass, total: f64| mass.fine.get(bucket.index()).map_or(0.0, |n| n / total.max(1e-9));
+        // Reweighted, both have the same total.
+        (share(&self.a, self.candidate_total()), share(&self.b, self.candidate_total()))
+    }
+
     /// The share of the baseline's requests that took `us` microseconds or longer.
     pub(crate) fn baseline_from(&self, us: f64) -> f64 {
         self.a.share_from(us)

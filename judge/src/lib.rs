@@ -12,7 +12,7 @@
 //! 6. `effect`, `interval`, `non_inferiority`: how much worse, how sure, and whether health is proven.
 //! 7. `limit`: absolute limits, with a part of the false-rollback probability of their own.
 //! 8. `past`: a candidate that has the traffic alone, against the baseline's past, which comes as a `history`.
-//! 9. `trial`: the decision, and `sentence`: how to say it.
+//! 9. `trial`: the decision; `shape`: what form a slowdown has; `sentence`: how to say it.
 //!
 //! [`reference`](mod@reference) holds what other tools do, for comparison only.
 //!
@@ -36,6 +36,7 @@ mod quantile_lane;
 pub mod reference;
 mod resolvable;
 mod sentence;
+mod shape;
 mod slice;
 mod split;
 mod stat;
@@ -47,6 +48,7 @@ mod warm_up;
 pub use history::{History, PodSpread};
 pub use metric::Metric;
 pub use policy::{Policy, PolicyError};
+pub use shape::{Form, Shape};
 pub use slice::{Arm, PodId, PodSlice, Slice, Stratum};
 pub use trial::Trial;
 pub use verdict::{By, Cause, Finding, LimitFinding, Missing, PastFinding, State, Verdict, WorstPod};

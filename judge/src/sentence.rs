@@ -5,6 +5,7 @@ use std::fmt;
 use serin_sketch::thousands;
 
 use crate::metric::Metric;
+use crate::shape::{Form, Shape};
 use crate::verdict::{By, Cause, Finding, LimitFinding, Missing, PastFinding, State, Verdict, WorstPod};
 
 /// A rate as a percentage with two significant digits below 10%.
@@ -58,6 +59,20 @@ fn regressed(f: &mut fmt::Formatter<'_>, verdict: &Verdict, cause: &Cause) -> fm
     }
     write!(f, "; evidence {} against the {} it takes", odds(cause.log_evidence), odds(cause.log_threshold))?;
     write!(f, ", after {} s", verdict.trial_s)?;
+    if let Some(Shape { form, period_s }) = verdict.shape {
+        match form {
+            Form::Whole => write!(f, "; all latencies are slower")?,
+            Form::Body => write!(f, "; most requests are slower, and not the slowest")?,
+            Form::Tail => write!(f, "; the slowest requests alone are slower")?,
+            Form::NewMode { share, latency } => {
+                write!(f, "; {} of its requests are in a new mode near {latency}", percent(share))?
+            }
+            Form::Unclear => {}
+        }
+        if let Some(period_s) = period_s {
+            write!(f, "; it comes and goes every {period_s} s")?;
+        }
+    }
     match verdict.driving_pod() {
         Some(worst) => {
             let share = percent(worst.share);
@@ -243,6 +258,7 @@ mod tests {
             past: Vec::new(),
             cause: None,
             worst_pod: None,
+            shape: None,
             missing: None,
             resolvable: Some(0.3),
             baseline_moved: Some(1.02),
@@ -295,6 +311,17 @@ mod tests {
         insta::assert_snapshot!(because(Metric::Errors, true, 11.0), @"errors: 50% of the candidate's requests fail against 0.2%; evidence 59,874 against the 1,000 it takes, after 96 s");
         insta::assert_snapshot!(because(Metric::P95, true, 11.0), @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s");
         insta::assert_snapshot!(Verdict { pods_known: false, still_warming: true, ..because(Metric::P95, true, 11.0) }, @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s; the candidate is still warming up; pods cannot be told apart here, so one bad pod would look the same");
+    }
+
+    #[test]
+    fn what_form_it_has() {
+        let of = |form, period_s| Verdict { shape: Some(Shape { form, period_s }), ..because(Metric::P95, true, 11.0) };
+        insta::assert_snapshot!(of(Form::Whole, None), @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s; all latencies are slower");
+        insta::assert_snapshot!(of(Form::Body, None), @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s; most requests are slower, and not the slowest");
+        insta::assert_snapshot!(of(Form::Tail, Some(30)), @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s; the slowest requests alone are slower; it comes and goes every 30 s");
+        let mode = Form::NewMode { share: 0.0103, latency: Micros(339_000) };
+        insta::assert_snapshot!(of(mode, None), @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s; 1.0% of its requests are in a new mode near 339ms");
+        insta::assert_snapshot!(of(Form::Unclear, None), @"p95 more than 2.5 times slower; evidence 59,874 against the 1,000 it takes, after 96 s");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::metric::QUANTILES;
 use crate::past::{self, Past};
 use crate::policy::Policy;
 use crate::quantile_lane::QuantileLane;
+use crate::shape;
 use crate::slice::{Arm, ArmSecond, Pair, PodSlice, Second, Slice};
 use crate::threshold::Thresholds;
 use crate::verdict::Verdict;
@@ -37,6 +38,7 @@ pub struct Trial {
     warm_up: WarmUp,
     lanes: [QuantileLane; QUANTILES.len()],
     effect: Effect,
+    shape: shape::Watch,
     fast: [Latency; LANES],
     errors: Errors,
     stall: Stall,
@@ -78,6 +80,7 @@ impl Trial {
             warm_up: WarmUp::default(),
             lanes: std::array::from_fn(|at| QuantileLane::new(at, &policy, history.pods, blocks)),
             effect: Effect::new(),
+            shape: shape::Watch::default(),
             fast: std::array::from_fn(|_| fast.clone()),
             errors: Errors::new(policy.false_rollback(), policy.trial_s()),
             stall: Stall::new(policy.false_rollback(), policy.trial_s()),
@@ -166,6 +169,9 @@ impl Trial {
             if let Some(threshold) = threshold {
                 lane.observe(threshold, judged);
             }
+        }
+        if let [_, Some(p95), ..] = thresholds {
+            self.shape.observe(&judged.all, p95);
         }
         judged.strata().iter().for_each(|pair| self.effect.observe(&pair.baseline.counts, &pair.candidate.counts));
         self.judged_s += 1;

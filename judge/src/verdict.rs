@@ -1,6 +1,7 @@
 use serin_sketch::Micros;
 
 use crate::metric::Metric;
+use crate::shape::Shape;
 use crate::slice::PodId;
 
 /// What is known about the candidate.
@@ -187,6 +188,8 @@ pub struct Verdict {
     pub cause: Option<Cause>,
     /// The candidate pod that drives the evidence, where there are several; with [`State::Regressed`] only.
     pub worst_pod: Option<WorstPod>,
+    /// What form a slowdown has; with a [`State::Regressed`] of latency against the baseline only.
+    pub shape: Option<Shape>,
     /// What is missing; with [`State::Gathering`] only.
     pub missing: Option<Missing>,
     /// The smallest increase of p99 (0.1 is +10%) that the traffic of the time left would prove on average; while nothing is decided, and

@@ -7,6 +7,7 @@ use crate::limit::{self, Limit};
 use crate::metric::{Metric, QUANTILES};
 use crate::past::{self, Past};
 use crate::resolvable;
+use crate::shape::Shape;
 use crate::stat::ln_mean_exp;
 use crate::verdict::{By, Cause, Finding, LimitFinding, Missing, State, Verdict, WorstPod};
 
@@ -43,6 +44,7 @@ impl Trial {
                 cause: Some(cause),
                 missing: None,
                 worst_pod: self.worst_pod(cause),
+                shape: (cause.metric.is_latency() && cause.by != By::Past).then(|| self.shape()),
                 ..self.assess()
             };
             self.regressed = Some(Box::new(verdict));
@@ -101,6 +103,11 @@ impl Trial {
             findings.filter(|finding| finding.log_evidence >= log_threshold && finding.ratio >= worst(finding.metric));
         let most = proven.max_by(|x, y| x.log_evidence.total_cmp(&y.log_evidence))?;
         Some(Cause { metric: most.metric, by: By::Past, log_evidence: most.log_evidence, log_threshold })
+    }
+
+    fn shape(&self) -> Shape {
+        let dispersion = self.lanes.iter().map(|lane| lane.factor).fold(1.0, f64::max);
+        self.shape.describe(&self.effect, dispersion)
     }
 
     fn worst_pod(&self, cause: Cause) -> Option<WorstPod> {
@@ -168,6 +175,7 @@ impl Trial {
             past: self.past.as_ref().map_or_else(Vec::new, Past::findings),
             cause: None,
             worst_pod: None,
+            shape: None,
             missing: (state == State::Gathering).then(|| self.missing(ln_pass)),
             resolvable: if state == State::Gathering { self.resolvable() } else { None },
             baseline_moved: self.effect.baseline_moved(P99),
