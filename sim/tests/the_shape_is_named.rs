@@ -55,7 +55,6 @@ fn a_new_mode() {
         _ => false,
     };
     all(0.05, Noise::Iid, Change::Added(0.01, 300.0), is_right);
-    all(0.5, Noise::BURSTY, Change::Added(0.02, 300.0), |form| matches!(form, Form::NewMode { .. }));
 }
 
 /// The simulated garbage collection comes every 30 s; at 5% it is decided on after eight or nine of them. (At 50% after two: too soon to tell.)
