@@ -11,6 +11,7 @@ mod yaml;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use serin_history::Retention;
 use serin_judge::Policy;
 use serin_proto::v1::Vantage;
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub filter: Option<PathBuf>,
     /// How long 1 s slices are kept in memory.
     pub live_window: Duration,
+    /// How long what was counted is kept on disk, and how finely.
+    pub retention: Retention,
     /// The services to judge, at least one, with distinct names.
     pub services: Vec<Service>,
 }

@@ -15,13 +15,15 @@ mod verdict;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serin_judge::PodSpread;
 use serin_proto::v1;
+use serin_sketch::Counts;
 
 use crate::{
     config::Config,
     ingest::validate::Heartbeat,
     recording::Kept,
-    report::{Report, Reporter, ReporterId},
+    report::{Delta, Report, Reporter, ReporterId},
     store::{Applied, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
 };
@@ -90,6 +92,18 @@ pub enum Event {
         /// What it says.
         push: Push,
     },
+    /// Reports are on disk, or will never be: they may be acknowledged.
+    Durable {
+        /// Each on its stream, by whom, and its number.
+        acks: Vec<(StreamId, ReporterId, u64)>,
+    },
+    /// What earlier days tell of a service.
+    Learned {
+        /// Position of the service in the configuration.
+        service: usize,
+        /// What they tell.
+        learned: Learned,
+    },
     /// Time went by.
     Tick,
     /// The targets of a rollback were written, or not.
@@ -99,6 +113,39 @@ pub enum Event {
         /// One for each target.
         results: Vec<Written>,
     },
+}
+
+/// A report that was applied and is to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// On which stream it came.
+    pub stream: StreamId,
+    /// Whose it is.
+    pub reporter: ReporterId,
+    /// Its number.
+    pub sequence: u64,
+    /// The second that it belongs to.
+    pub second: u64,
+    /// What was counted.
+    pub deltas: Vec<Delta>,
+}
+
+/// What an earlier run left.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Remembered {
+    /// The highest sequence of each reporter that was kept.
+    pub applied: Vec<(ReporterId, u64)>,
+    /// The seconds of the live window.
+    pub seconds: BTreeMap<u64, Vec<Delta>>,
+}
+
+/// What earlier days tell of a service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Learned {
+    /// How much pods of the baseline differed.
+    pub pods: PodSpread,
+    /// Of each route, what the service was like at this time of earlier days.
+    pub windows: BTreeMap<String, Vec<Counts>>,
 }
 
 /// What is to be done about it.
@@ -111,6 +158,8 @@ pub enum Effect {
         /// Everything up to here.
         sequence: u64,
     },
+    /// Keep a report on disk, and send [`Event::Durable`].
+    Store(Box<Stored>),
     /// Close a stream.
     Close {
         /// Which one.
@@ -261,6 +310,11 @@ impl Engine {
                 self.guards.get_mut(service).into_iter().for_each(|guard| guard.weighed(share, now));
                 Vec::new()
             }
+            Event::Durable { acks } => self.durable(acks),
+            Event::Learned { service, learned } => {
+                self.guards.get_mut(service).into_iter().for_each(|guard| guard.learned(learned.clone()));
+                Vec::new()
+            }
             Event::Tick => self.tick(now),
             Event::Written { decision, results } => {
                 let effects = self.guards.iter_mut().flat_map(|guard| guard.written(decision, &results, now)).collect();
@@ -314,15 +368,16 @@ impl Engine {
         }
         match self.reporters.apply(reporter, &report, now) {
             Applied::New => {
-                let sequence = report.sequence;
+                let (reporter, sequence) = (reporter.clone(), report.sequence);
                 let interval = Duration::from_millis(report.own.interval_ms.into());
                 self.proxies.delivered(&reporter.node_id, report.requests(), interval, now);
-                self.count(report, now);
-                vec![Effect::Ack { stream, sequence }]
+                let deltas = report.deltas.clone();
+                let second = self.count(report, now);
+                vec![Effect::Store(Box::new(Stored { stream, reporter, sequence, second, deltas }))]
             }
             Applied::Duplicate => {
                 self.counters.duplicates += 1;
-                vec![Effect::Ack { stream, sequence: self.reporters.acked(reporter) }]
+                vec![Effect::Ack { stream, sequence: self.reporters.durable(reporter) }]
             }
             Applied::Gap { expected } => {
                 self.counters.refused += 1;
@@ -331,7 +386,36 @@ impl Engine {
         }
     }
 
-    fn count(&mut self, report: Report, now: UnixMicros) {
+    /// Acknowledges, on each stream that is still open, the highest of what is durable now.
+    fn durable(&mut self, acks: Vec<(StreamId, ReporterId, u64)>) -> Vec<Effect> {
+        let mut highest = BTreeMap::new();
+        for (stream, reporter, sequence) in acks {
+            self.reporters.is_durable(&reporter, sequence);
+            let known = highest.entry(stream).or_insert(0);
+            *known = sequence.max(*known);
+        }
+        let open = highest.into_iter().filter(|(stream, _)| self.streams.contains_key(stream));
+        open.map(|(stream, sequence)| Effect::Ack { stream, sequence }).collect()
+    }
+
+    /// Goes on where an earlier run left off: who has reported what, and the trials that were running, which are judged again from their
+    /// seconds. To be called before the first event.
+    pub fn restore(&mut self, remembered: Remembered, now: UnixMicros) -> Vec<Effect> {
+        let Remembered { applied, seconds } = remembered;
+        applied.into_iter().for_each(|(reporter, sequence)| self.reporters.restore(reporter, sequence, now));
+        let first = seconds.first_key_value().map(|(second, _)| *second);
+        seconds.into_iter().for_each(|(second, deltas)| self.slices.add(second, deltas, now));
+        let complete = now.minus(SETTLE + Duration::from_secs(1)).second();
+        let mut effects = Vec::new();
+        for second in first.into_iter().flat_map(|first| first..=complete) {
+            effects.extend(self.judge(second, now, |guard| !guard.is_condemned()));
+        }
+        self.judged = self.judged.max(complete);
+        effects
+    }
+
+    /// Counts a report; in which second.
+    fn count(&mut self, report: Report, now: UnixMicros) -> u64 {
         self.counters.applied += 1;
         let second = Slices::second_of(report.interval_end, report.interval, now);
         if second <= self.judged {
@@ -339,6 +423,7 @@ impl Engine {
         }
         report.deltas.iter().for_each(|delta| self.totals.add(delta));
         self.slices.add(second, report.deltas, now);
+        second
     }
 
     fn tick(&mut self, now: UnixMicros) -> Vec<Effect> {
@@ -349,14 +434,21 @@ impl Engine {
         }
         let mut effects = Vec::new();
         for second in self.judged.max(complete.saturating_sub(CATCH_UP_S)) + 1..=complete {
-            for index in 0..self.guards.len() {
-                let id = self.decisions.last_key_value().map_or(1, |(last, _)| last + 1);
-                let Some(guard) = self.guards.get_mut(index) else { continue };
-                let more = guard.judge(second, &self.slices, id, now);
-                effects.extend(self.remember(more));
-            }
+            effects.extend(self.judge(second, now, |_| true));
         }
         self.judged = self.judged.max(complete);
+        effects
+    }
+
+    /// Has guards judge one second.
+    fn judge(&mut self, second: u64, now: UnixMicros, which: impl Fn(&Guard) -> bool) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for index in 0..self.guards.len() {
+            let id = self.decisions.last_key_value().map_or(1, |(last, _)| last + 1);
+            let Some(guard) = self.guards.get_mut(index).filter(|guard| which(guard)) else { continue };
+            let more = guard.judge(second, &self.slices, id, now);
+            effects.extend(self.remember(more));
+        }
         effects
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ingest (IO) -> engine (pure): store (pure) -> judge (pure) -> decision
+//!                  -> historian (IO): reports on disk, then acknowledged
 //!                  -> actuator (IO): history (IO), actuate: fetch (IO) -> plan (pure) -> apply (IO)
 //!                  -> confirm (pure), from what ingest brings next
 //! recording (pure): what a trial was fed, to be judged again
@@ -14,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod envoy_metrics;
+pub mod historian;
 pub mod history;
 pub mod ingest;
 pub mod metrics;

@@ -21,6 +21,7 @@ use crate::{
     config::{Config, Service},
     engine::Engine,
     envoy_metrics::{self, EnvoyMetrics},
+    historian::{self, Store},
     history::{History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
     metrics,
@@ -77,14 +78,19 @@ pub enum ServeError {
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     let module = Module::load(config.filter.as_deref())?;
     let history = Arc::new(History::open(&config.data_dir)?);
-    let (engine, first) = Engine::new(&config, history.decisions()?, now());
+    let store = Arc::new(Store::open(&config.data_dir, config.retention));
+    let (mut engine, mut first) = Engine::new(&config, history.decisions()?, now());
+    let from = now().minus(config.live_window);
+    first.extend(engine.restore(historian::remembered(&store, from.second(), now().second() + 1), now()));
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
-    let (store, storing) = watch::channel(true);
+    let (storing_now, storing) = watch::channel(true);
+    let (keeping_now, keeping) = watch::channel(store.is_open());
+    let (reports, kept) = mpsc::unbounded_channel();
     let (orders, receiver) = mpsc::unbounded_channel();
-    let (shell, handle) = Shell::new(engine, orders);
+    let (shell, handle) = Shell::new(engine, orders, reports);
     let services: Arc<[Service]> = config.services.into();
-    let actuator = Actuator::new(Arc::clone(&history), Arc::clone(&services), store);
+    let actuator = Actuator::new(Arc::clone(&history), Arc::clone(&services), storing_now);
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
@@ -96,9 +102,10 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         shell.run(first).await;
         Ok(())
     });
+    tokio::spawn(historian::run(store, Arc::clone(&services), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(services, handle.clone()));
     tasks.spawn(serve_grpc(grpc, handle.clone(), history, storing.clone()));
-    tasks.spawn(serve_http(scrape, handle, storing, module));
+    tasks.spawn(serve_http(scrape, handle, storing, keeping, module));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
         () = stop => Ok(Ok(())),
@@ -168,6 +175,7 @@ async fn serve_http(
     listener: TcpListener,
     engine: Handle,
     storing: watch::Receiver<bool>,
+    keeping: watch::Receiver<bool>,
     module: Option<Module>,
 ) -> Result<(), ServeError> {
     let asked = engine.clone();
@@ -187,7 +195,9 @@ async fn serve_http(
         } else if !*storing.borrow() {
             (StatusCode::SERVICE_UNAVAILABLE, "the last decision could not be kept: check the disk of data_dir\n")
         } else {
-            (StatusCode::OK, "ok\n")
+            // Judging goes on from memory, so traffic is guarded; and a restart would not mend a disk.
+            let said = if *keeping.borrow() { "ok\n" } else { "ok, but reports are not kept on disk: see the log\n" };
+            (StatusCode::OK, said)
         }
     };
     let router = Router::new().route("/metrics", get(scrape)).route("/healthz", get(healthy));

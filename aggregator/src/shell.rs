@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::{
     actuator::Order,
-    engine::{CloseReason, Effect, Engine, Event, StreamId},
+    engine::{CloseReason, Effect, Engine, Event, Stored, StreamId},
     report::Reporter,
     time::UnixMicros,
 };
@@ -112,16 +112,21 @@ pub struct Shell {
     streams: HashMap<StreamId, Responses>,
     verdicts: broadcast::Sender<Verdict>,
     orders: mpsc::UnboundedSender<Order>,
+    reports: mpsc::UnboundedSender<Stored>,
 }
 
 impl Shell {
-    /// Wires an engine to its inbox. `orders` is unbounded because the engine must not wait for a disk; what it
-    /// sends there is bounded by one rollback per service in 30 s.
-    pub fn new(engine: Engine, orders: mpsc::UnboundedSender<Order>) -> (Self, Handle) {
+    /// Wires an engine to its inbox. `orders` and `reports` are unbounded because the engine must not wait for a disk; what it
+    /// sends there is bounded by one rollback per service in 30 s, and by the 8 reports that a filter leaves unacknowledged.
+    pub fn new(
+        engine: Engine,
+        orders: mpsc::UnboundedSender<Order>,
+        reports: mpsc::UnboundedSender<Stored>,
+    ) -> (Self, Handle) {
         let (sender, inbox) = mpsc::channel(INBOX);
         let (verdicts, _) = broadcast::channel(VERDICTS);
         let handle = Handle { inbox: sender, verdicts: verdicts.clone() };
-        (Shell { engine, inbox, streams: HashMap::new(), verdicts, orders }, handle)
+        (Shell { engine, inbox, streams: HashMap::new(), verdicts, orders, reports }, handle)
     }
 
     /// Runs until every [`Handle`] is gone.
@@ -162,6 +167,8 @@ impl Shell {
         for effect in effects {
             match effect {
                 Effect::Ack { stream, sequence } => self.ack(stream, sequence),
+                // When the historian is gone the process is ending, and what is not acknowledged comes again.
+                Effect::Store(stored) => drop(self.reports.send(*stored)),
                 Effect::Close { stream, reason } => self.close(stream, reason),
                 // Nobody watching is no error.
                 Effect::Publish(verdict) => drop(self.verdicts.send(verdict)),

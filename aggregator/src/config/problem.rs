@@ -1,5 +1,6 @@
 use std::fmt;
 
+use serin_history::RetentionError;
 use serin_judge::PolicyError;
 
 use super::yaml::Value;
@@ -46,6 +47,8 @@ pub(super) enum Fault {
     TooMany { count: usize, most: usize },
     #[error("{shown} is not allowed: {source}")]
     Policy { shown: String, source: PolicyError },
+    #[error("{0}")]
+    Retention(RetentionError),
 }
 
 impl Problems {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serin_history::{Retention, Tier};
 use serin_judge::{Metric, Policy, PolicyError};
 use serin_sketch::Micros;
 
@@ -27,6 +28,7 @@ const ROUTES: &str = "a list of route names, such as [checkout, search]";
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The whole file. What is wrong with it is added to `problems`; only when nothing is, the result counts.
 pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> {
@@ -44,8 +46,26 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
             data_dir: data_dir.unwrap_or_else(|| PathBuf::from("./serin-data")),
             filter,
             live_window: live_window.unwrap_or(15 * MINUTE),
+            retention: retention(file, live_window.unwrap_or(15 * MINUTE)),
             services: services(file),
         })
+    })
+}
+
+/// One-second slices as long as the live window; ten seconds, then minutes.
+fn retention(file: &mut Section<'_>, live_window: Duration) -> Retention {
+    let range = || scalar::duration_within(HOUR..=400 * DAY, "a duration from 1h to 9600h (400 days)");
+    let kept = file.section("history", |history| {
+        let ten_seconds = history.optional("ten_seconds", range()).unwrap_or(DAY);
+        let minutes = history.optional("minutes", range()).unwrap_or(15 * DAY);
+        Some((ten_seconds, minutes))
+    });
+    let (ten_seconds, minutes) = kept.unwrap_or((DAY, 15 * DAY));
+    let tier = |resolution_s, keep: Duration| Tier { resolution_s, keep_s: keep.as_secs() };
+    let live_s = live_window.max(2 * MINUTE).as_secs();
+    Retention::new(live_s, tier(10, ten_seconds), tier(60, minutes)).unwrap_or_else(|error| {
+        file.note("history", Fault::Retention(error));
+        Retention::default()
     })
 }
 

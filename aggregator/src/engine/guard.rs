@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use serin_judge::History;
 use serin_proto::v1::{self, VerdictState};
+use serin_sketch::Counts;
 
 use super::{
-    Effect, NotCleared, Written,
+    Effect, Learned, NotCleared, Written,
     condemned::{Condemned, Recent},
     decision,
     evidence::{self, Numbers, Routes},
@@ -46,11 +47,17 @@ struct Running {
 impl Running {
     /// A trial that knows the baseline's last minute, so that it has something to hold the first candidate request against, and its
     /// last quarter of an hour, for when the baseline has none any more.
-    fn begin(service: &Service, second: u64, slices: &Slices) -> Self {
+    fn begin(service: &Service, learned: &Learned, second: u64, slices: &Slices) -> Self {
         let names = if service.routes.is_empty() { vec![String::new()] } else { service.routes.clone() };
         let routes = Routes::new(&names);
         let before = (second.saturating_sub(PAST_WINDOWS * WINDOW_S)..second).map(|past| slices.second(past));
-        let windows = evidence::windows(service, &routes, before, WINDOW_S as usize);
+        let minutes = evidence::windows(service, &routes, before, WINDOW_S as usize);
+        let history = |(route, minutes): (&String, Vec<Counts>)| {
+            // Earlier days have seen this time of day.
+            let days = learned.windows.get(route).filter(|days| days.len() >= History::WINDOWS_MIN);
+            History { pods: learned.pods, windows: days.cloned().unwrap_or(minutes) }
+        };
+        let histories = names.iter().zip(minutes).map(history).collect();
         let first_second = second.saturating_sub(BASELINE_BEFORE_S);
         let setup = Setup {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -59,7 +66,7 @@ impl Running {
             candidate: service.candidate.clone(),
             routes: names,
             policy: service.policy,
-            histories: windows.into_iter().map(|windows| History { windows, ..History::default() }).collect(),
+            histories,
             first_second,
         };
         let recording = Kept::new(&setup);
@@ -93,6 +100,7 @@ pub(crate) struct Guard {
     index: usize,
     service: Service,
     trial: Option<Running>,
+    learned: Learned,
     /// The recording of the trial that a standing condemnation came of.
     ended: Option<Arc<Kept>>,
     /// The candidate's share of the weights, and since when.
@@ -118,6 +126,7 @@ impl Guard {
             index,
             service,
             trial: None,
+            learned: Learned::default(),
             ended: None,
             weight: None,
             condemned,
@@ -162,6 +171,16 @@ impl Guard {
     pub(super) fn recording(&self) -> Option<Recorded<'_>> {
         let running = self.trial.as_ref().map(|running| Recorded::Running(&running.recording));
         running.or_else(|| self.ended.as_deref().map(Recorded::Ended))
+    }
+
+    /// Whether its candidate is condemned.
+    pub(super) fn is_condemned(&self) -> bool {
+        self.condemned.is_some()
+    }
+
+    /// What earlier days tell, for trials that begin from now on.
+    pub(super) fn learned(&mut self, learned: Learned) {
+        self.learned = learned;
     }
 
     /// The weights were read.
@@ -210,7 +229,7 @@ impl Guard {
             self.begin_anew("no requests for 15 min, the trial is over", now);
         }
         if served && self.trial.is_none() {
-            self.trial = Some(Running::begin(&self.service, second, slices));
+            self.trial = Some(Running::begin(&self.service, &self.learned, second, slices));
         }
         let Some(running) = &mut self.trial else { return Vec::new() };
         if served {

@@ -38,6 +38,7 @@ fn config(dry_run: bool) -> Config {
         data_dir: "unused".into(),
         filter: None,
         live_window: Duration::from_secs(900),
+        retention: serin_history::Retention::default(),
         services: vec![service],
     }
 }
@@ -89,6 +90,18 @@ impl World {
 
     fn step(&mut self, event: Event) -> Vec<Effect> {
         self.engine.step(event, self.now())
+    }
+
+    /// A report comes, and is kept at once where it is new.
+    fn report(&mut self, report: Report) -> Vec<Effect> {
+        let now = self.now();
+        let mut effects = self.engine.step(Event::Reported { stream: STREAM, report }, now);
+        if let Some(at) = effects.iter().position(|effect| matches!(effect, Effect::Store(_))) {
+            let Effect::Store(stored) = effects.remove(at) else { return effects };
+            let acks = vec![(stored.stream, stored.reporter, stored.sequence)];
+            effects.extend(self.engine.step(Event::Durable { acks }, now));
+        }
+        effects
     }
 
     /// One second goes by in which this was counted; then it is judged.
@@ -345,7 +358,7 @@ fn a_late_report_is_counted_and_not_judged() {
         own: serin_proto::v1::ReporterState::default(),
         waiting: None,
     };
-    assert_eq!(world.step(Event::Reported { stream: STREAM, report }), [Effect::Ack { stream: STREAM, sequence: 3 }]);
+    assert_eq!(world.report(report), [Effect::Ack { stream: STREAM, sequence: 3 }]);
     assert_eq!(world.engine.counters.late_requests, 100);
     assert_eq!(world.engine.compare("shop", 0, world.now()).unwrap().candidate.unwrap().errors, 50);
 }
@@ -380,7 +393,7 @@ proptest! {
             };
             highest = highest.max(sequence);
             let ack = Effect::Ack { stream: STREAM, sequence: highest };
-            prop_assert_eq!(world.step(Event::Reported { stream: STREAM, report }), [ack]);
+            prop_assert_eq!(world.report(report), [ack]);
         }
         let counted: u64 = world.engine.totals.iter().map(|(_, n)| n.requests).sum();
         prop_assert_eq!(counted, highest * (highest + 1) / 2);
@@ -501,4 +514,72 @@ fn another_mix_of_requests_is_no_regression() {
     assert_eq!(world.until(300, &mix(20, 200), roll_back), None);
     let verdict = world.engine.verdicts().next().unwrap().clone();
     assert!(verdict.findings.iter().all(|finding| finding.log_evidence < 1.0), "{verdict:?}");
+}
+
+/// A report that is applied and not kept yet is not acknowledged, whatever comes again.
+#[test]
+fn what_is_not_durable_is_not_acknowledged() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    let report = |sequence| Report {
+        sequence,
+        interval_end: UnixMicros::from_second(START + 2),
+        interval: Duration::from_secs(1),
+        deltas: healthy(),
+        requests_before: 100 * (sequence - 1),
+        overflow_requests: 0,
+        own: serin_proto::v1::ReporterState::default(),
+        waiting: None,
+    };
+    let effects = world.step(Event::Reported { stream: STREAM, report: report(1) });
+    let [Effect::Store(stored)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((stored.sequence, stored.second, stored.deltas.len()), (1, START, 2));
+    let again = world.step(Event::Reported { stream: STREAM, report: report(1) });
+    assert_eq!(again, [Effect::Ack { stream: STREAM, sequence: 0 }], "it was applied, and may still be lost");
+    world.step(Event::Reported { stream: STREAM, report: report(2) });
+    let acks = [1, 2].map(|sequence| (STREAM, stored.reporter.clone(), sequence)).to_vec();
+    assert_eq!(world.step(Event::Durable { acks: acks.clone() }), [Effect::Ack { stream: STREAM, sequence: 2 }]);
+    world.step(Event::Disconnected { stream: STREAM });
+    assert_eq!(world.step(Event::Durable { acks }), [], "nobody is there to be told");
+}
+
+/// An aggregator that is started again goes on with the trial where it was, and knows what was reported.
+#[test]
+fn a_restart_goes_on_with_the_trial() {
+    let slower = [spread("v1", 1), spread("v2", 4)];
+    let mut remembered = Remembered { applied: vec![(reporter().id, 77)], ..Remembered::default() };
+    for second in START..START + 60 {
+        remembered.seconds.insert(second, vec![spread("v1", 1)]);
+    }
+    for second in START + 60..START + 66 {
+        remembered.seconds.insert(second, slower.to_vec());
+    }
+    let now = UnixMicros::from_second(START + 67);
+    let (mut engine, _) = Engine::new(&config(false), vec![], now);
+    let effects = engine.restore(remembered.clone(), now);
+    assert!(effects.iter().all(|effect| roll_back(effect).is_none()), "six seconds are not enough");
+    assert_eq!(engine.verdicts().next().map(|verdict| verdict.trial_s), Some(6), "{:?}", engine.verdicts().next());
+    let mut world = World { engine, second: START + 67, sequence: 77, sent: 0 };
+    world.step(Event::Connected { stream: STREAM, reporter: reporter() });
+    let decided = (1..=10).find(|_| world.second(slower.to_vec()).iter().any(|effect| roll_back(effect).is_some()));
+    assert!(decided.is_some_and(|s| s <= 4), "{decided:?}: eight seconds in all");
+    // A condemned candidate's past seconds condemn nobody again.
+    let (mut engine, _) = Engine::new(&config(false), world.engine.decisions("", 9), now);
+    assert!(engine.restore(remembered, now).iter().all(|effect| roll_back(effect).is_none()));
+}
+
+/// What earlier days tell is what a trial begins with, where they are enough.
+#[test]
+fn a_trial_begins_with_what_earlier_days_tell() {
+    let (mut world, _) = World::new(&config(false), vec![]);
+    let pods = PodSpread::known([Some(0.01), Some(0.02), Some(0.03), None]);
+    let days = vec![spread("v1", 1).total; 5];
+    let learned = Learned { pods, windows: BTreeMap::from([(String::new(), days.clone())]) };
+    world.step(Event::Learned { service: 0, learned });
+    world.second(healthy());
+    world.second(healthy());
+    let Ok(Some(Recorded::Running(kept))) = world.engine.recording("shop") else { panic!("no trial") };
+    let mut reader = crate::recording::file::Reader::default();
+    reader.take(prost::Message::decode(kept.from(0).unwrap()[0].as_slice()).unwrap()).unwrap();
+    let history = reader.end().unwrap().setup.histories.remove(0);
+    assert_eq!((history.pods, history.windows), (pods, days));
 }

@@ -39,6 +39,8 @@ pub struct ReportersFull;
 #[derive(Debug)]
 struct State {
     applied: u64,
+    /// The highest that may be acknowledged: it is on disk.
+    durable: u64,
     requests: u64,
     elsewhere: u64,
     overflow: u64,
@@ -78,6 +80,7 @@ impl Reporters {
         }
         let state = self.0.entry(reporter.id.clone()).or_insert(State {
             applied: 0,
+            durable: 0,
             requests: 0,
             elsewhere: 0,
             overflow: 0,
@@ -85,6 +88,7 @@ impl Reporters {
             last_seen: now,
         });
         state.applied = state.applied.max(reporter.first_sequence.saturating_sub(1));
+        state.durable = state.durable.max(reporter.first_sequence.saturating_sub(1));
         state.last_seen = now;
         Ok(())
     }
@@ -117,9 +121,33 @@ impl Reporters {
         Applied::New
     }
 
-    /// The highest sequence applied; 0 for an unknown reporter.
-    pub fn acked(&self, id: &ReporterId) -> u64 {
-        self.0.get(id).map_or(0, |state| state.applied)
+    /// A report is on disk.
+    pub fn is_durable(&mut self, id: &ReporterId, sequence: u64) {
+        if let Some(state) = self.0.get_mut(id) {
+            state.durable = state.durable.max(sequence);
+        }
+    }
+
+    /// The highest sequence that is on disk; 0 for an unknown reporter.
+    pub fn durable(&self, id: &ReporterId) -> u64 {
+        self.0.get(id).map_or(0, |state| state.durable)
+    }
+
+    /// An earlier run had kept this reporter's reports up to this one.
+    pub fn restore(&mut self, id: ReporterId, sequence: u64, now: UnixMicros) {
+        if self.0.len() < REPORTERS_MAX {
+            let own = v1::ReporterState::default();
+            let state = State {
+                applied: sequence,
+                durable: sequence,
+                requests: 0,
+                elsewhere: 0,
+                overflow: 0,
+                own,
+                last_seen: now,
+            };
+            self.0.entry(id).or_insert(state);
+        }
     }
 
     /// What is known of each, with its node id.
@@ -184,7 +212,7 @@ mod tests {
         assert_eq!(reporters.apply(&me.id, &report(1, 0), NOW), Applied::New);
         assert_eq!(reporters.apply(&me.id, &report(1, 0), NOW), Applied::Duplicate);
         assert_eq!(reporters.apply(&me.id, &report(3, 0), NOW), Applied::Gap { expected: 2 });
-        assert_eq!(reporters.acked(&me.id), 1);
+        assert_eq!(reporters.0[&me.id].applied, 1);
     }
 
     #[test]
@@ -222,12 +250,12 @@ mod tests {
             reporters.connected(&me, NOW).unwrap();
             let mut applied = 0;
             for rewind in rewinds {
-                let from = (reporters.acked(&me.id) + 1).saturating_sub(rewind).max(1);
+                let from = (reporters.0[&me.id].applied + 1).saturating_sub(rewind).max(1);
                 for sequence in from..from + 5 {
                     applied += u64::from(reporters.apply(&me.id, &report(sequence, 0), NOW) == Applied::New);
                 }
             }
-            prop_assert_eq!(applied, reporters.acked(&me.id));
+            prop_assert_eq!(applied, reporters.0[&me.id].applied);
         }
     }
 }

@@ -1,0 +1,210 @@
+//! The store behind the engine: opened, written, given up and opened again (IO).
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serin_history::{Error, History, Query, Report, Retention, Selector, Series, SeriesRef};
+use serin_proto::v1::{Outcome, Vantage};
+
+use crate::{
+    engine::{Remembered, Stored},
+    report::{Delta, ReporterId, SeriesKey},
+};
+
+/// How long a store that failed is left alone.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// Histograms on disk, as long as the disk takes them.
+pub struct Store {
+    directory: PathBuf,
+    retention: Retention,
+    state: Mutex<State>,
+}
+
+enum State {
+    Open(Arc<History>),
+    Failed(Instant),
+}
+
+impl Store {
+    /// Opens it, or says in the log why it cannot be; it is tried again later then.
+    pub fn open(directory: &Path, retention: Retention) -> Self {
+        let state = Mutex::new(open(directory, retention));
+        Store { directory: directory.to_owned(), retention, state }
+    }
+
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Open(_))
+    }
+
+    /// What is open now, or after it was tried again.
+    fn history(&self) -> Option<Arc<History>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Failed(at) = *state
+            && at.elapsed() >= TRY_AGAIN
+        {
+            *state = open(&self.directory, self.retention);
+        }
+        if let State::Open(history) = &*state { Some(Arc::clone(history)) } else { None }
+    }
+
+    fn gave_up(&self, what: &str, error: &Error) {
+        tracing::error!("{what}: {error}; serin goes on in memory, and reports are acknowledged without being kept");
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Failed(Instant::now());
+    }
+
+    /// Writes reports; whether they are on disk now.
+    pub(super) fn append(&self, batch: &[Stored]) -> bool {
+        let Some(history) = self.history() else { return false };
+        let ids: Vec<Vec<u8>> = batch.iter().map(|stored| to_bytes(&stored.reporter)).collect();
+        let reports = batch.iter().zip(&ids).map(|(stored, reporter)| Report {
+            reporter,
+            sequence: stored.sequence,
+            second: stored.second,
+            deltas: stored.deltas.iter().map(delta).collect(),
+        });
+        let appended = history.append(&reports.collect::<Vec<_>>());
+        if let Err(error) = &appended {
+            self.gave_up("the history cannot be written", error);
+        }
+        appended.is_ok()
+    }
+
+    /// Rolls up seconds and drops what is too old.
+    pub(super) fn tend(&self, now_s: u64) {
+        let Some(history) = self.history() else { return };
+        match history.roll_up(now_s) {
+            Ok(rolled) => {
+                rolled.problems.iter().for_each(|problem| tracing::error!("the history is damaged: {problem}"))
+            }
+            Err(error) => return self.gave_up("the history cannot be rolled up", &error),
+        }
+        if let Err(error) = history.expire(now_s) {
+            self.gave_up("what is too old cannot be dropped from the history", &error);
+        }
+    }
+
+    /// Reads something of it.
+    pub(super) fn read_with<T>(&self, read: impl FnOnce(&History) -> Result<T, Error>) -> Option<T> {
+        let history = self.history()?;
+        read(&history).inspect_err(|error| tracing::error!("the history cannot be read: {error}")).ok()
+    }
+}
+
+fn open(directory: &Path, retention: Retention) -> State {
+    match History::open(directory, retention) {
+        Ok(history) => State::Open(Arc::new(history)),
+        Err(error) => {
+            tracing::error!("there is no history: {error}; serin judges from memory and tries again");
+            State::Failed(Instant::now())
+        }
+    }
+}
+
+/// What an earlier run left: who had reported what, and the seconds since `from_s`.
+pub fn remembered(store: &Store, from_s: u64, to_s: u64) -> Remembered {
+    let read = |history: &History| {
+        let mut remembered = Remembered::default();
+        for (bytes, sequence) in history.applied_sequences()? {
+            remembered.applied.extend(from_bytes(&bytes).map(|reporter| (reporter, sequence)));
+        }
+        let mut keys: BTreeMap<usize, Arc<SeriesKey>> = BTreeMap::new();
+        let query = Query { selector: Selector::default(), from_s, to_s, resolution_s: 1 };
+        history.for_each(&query, |entry| {
+            let key = keys.entry(Arc::as_ptr(&entry.series) as usize).or_insert_with(|| Arc::new(key(&entry.series)));
+            let serin_history::Histograms { upstream, total, retries } = entry.histograms;
+            let delta = Delta { series: Arc::clone(key), upstream, total, retries };
+            remembered.seconds.entry(entry.start_s).or_default().push(delta);
+        })?;
+        Ok(remembered)
+    };
+    store.read_with(read).unwrap_or_default()
+}
+
+/// The series that a key of the store stands for.
+pub(crate) fn key(series: &Series) -> SeriesKey {
+    SeriesKey {
+        service: series.service.clone(),
+        route: series.route.clone(),
+        release: series.release.clone(),
+        pod: series.pod.clone(),
+        outcome: Outcome::try_from(i32::from(series.outcome)).unwrap_or_default(),
+        vantage: Vantage::try_from(i32::from(series.vantage)).unwrap_or_default(),
+    }
+}
+
+fn delta(delta: &Delta) -> serin_history::Delta<'_> {
+    let SeriesKey { service, route, release, pod, outcome, vantage } = &*delta.series;
+    // The codes of `ingest.proto` are below 16.
+    let series = SeriesRef { service, route, release, pod, outcome: *outcome as u8, vantage: *vantage as u8 };
+    serin_history::Delta { series, upstream: &delta.upstream, total: &delta.total, retries: delta.retries }
+}
+
+fn to_bytes(reporter: &ReporterId) -> Vec<u8> {
+    let ReporterId { node_id, boot_nonce, context_id } = reporter;
+    [&boot_nonce.to_le_bytes()[..], &context_id.to_le_bytes(), node_id.as_bytes()].concat()
+}
+
+fn from_bytes(bytes: &[u8]) -> Option<ReporterId> {
+    let (boot_nonce, rest) = bytes.split_first_chunk::<8>()?;
+    let (context_id, node_id) = rest.split_first_chunk::<4>()?;
+    let node_id = std::str::from_utf8(node_id).ok()?.into();
+    Some(ReporterId {
+        node_id,
+        boot_nonce: u64::from_le_bytes(*boot_nonce),
+        context_id: u32::from_le_bytes(*context_id),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serin_sketch::{Counts, Micros};
+
+    use super::*;
+    use crate::engine::StreamId;
+
+    fn stored(sequence: u64, second: u64) -> Stored {
+        let series = SeriesKey {
+            service: "shop".into(),
+            route: "all".into(),
+            release: "v1".into(),
+            pod: "p".into(),
+            outcome: Outcome::Timeout,
+            vantage: Vantage::Outbound,
+        };
+        let total = Counts::from_iter([(serin_sketch::Bucket::of(Micros(40_000)), 3)]);
+        let delta = Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 1 };
+        let reporter = ReporterId { node_id: "node/ü".into(), boot_nonce: u64::MAX - 1, context_id: 7 };
+        Stored { stream: StreamId(1), reporter, sequence, second, deltas: vec![delta] }
+    }
+
+    #[test]
+    fn what_was_kept_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let batch = [stored(1, 1_000), stored(2, 1_001)];
+        {
+            let store = Store::open(dir.path(), Retention::default());
+            assert!(store.append(&batch) && store.append(&batch), "the same again changes nothing");
+        }
+        let store = Store::open(dir.path(), Retention::default());
+        let remembered = remembered(&store, 1_001, 2_000);
+        assert_eq!(remembered.applied, [(batch[1].reporter.clone(), 2)]);
+        assert_eq!(remembered.seconds, BTreeMap::from([(1_001, batch[1].deltas.clone())]));
+    }
+
+    #[test]
+    fn without_a_store_nothing_is_kept_and_nothing_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "in the way").unwrap();
+        let store = Store::open(&file, Retention::default());
+        assert!(!store.is_open() && !store.append(&[stored(1, 1_000)]));
+        assert_eq!(remembered(&store, 0, 10), Remembered::default());
+        store.tend(5_000);
+    }
+}
