@@ -8,6 +8,7 @@
 
 pub mod intent;
 pub mod plan;
+pub mod release_guard;
 pub mod writers;
 
 mod host;
