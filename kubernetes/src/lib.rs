@@ -6,10 +6,15 @@
 //! it: ownership of a route list is atomic, weights of 0/0 are accepted and never take effect, an apply creates what
 //! was deleted, a bad body is answered with 500.
 
+pub mod apply;
 pub mod intent;
+pub mod object;
 pub mod plan;
 pub mod release_guard;
 pub mod writers;
 
 mod host;
 mod json;
+
+#[cfg(test)]
+mod fake;

@@ -141,7 +141,7 @@ pub struct TargetRef {
     /// VirtualService of networking.istio.io, or HTTPRoute or GRPCRoute of gateway.networking.k8s.io.
     pub kind: TargetKind,
     /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// The destination host whose weights are changed, such as shop. With {release} in it, each release has one of its own.
     #[schemars(length(min = 1, max = 253))]

@@ -155,6 +155,7 @@ fn wrong_specs() {
         ("/targets/0/subset", json!("v2"), "put {release} into the subset"),
         ("/targets/0/host", json!("shop-{release}"), "told apart by host or by subset"),
         ("/targets/1/host", json!("shop"), "the Gateway API has no subsets"),
+        ("/targets/1/name", json!("../shop"), "does not match"),
         ("/targets/1/kind", json!("TCPRoute"), "is not one of"),
     ];
     for (pointer, value, said) in cases {
