@@ -8,6 +8,7 @@
 
 pub mod apply;
 pub mod intent;
+pub mod lease;
 pub mod object;
 pub mod plan;
 pub mod release_guard;
