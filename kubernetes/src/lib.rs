@@ -16,6 +16,7 @@ pub mod writers;
 
 mod host;
 mod json;
+mod routes;
 
 #[cfg(test)]
 mod fake;

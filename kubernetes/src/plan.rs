@@ -4,12 +4,10 @@
 //! -> `patch`. The user's object is kept: a plan changes weights and nothing else, it tests that they and the whole
 //! object are as read, and it never leaves a route with nothing but zeros, which proxies do not apply.
 
-mod gateway;
 mod obstacle;
 mod owner;
 mod patch;
 mod splits;
-mod virtual_service;
 mod weights;
 
 use std::{fmt, io};
@@ -141,10 +139,10 @@ impl Work {
             Err(obstacle) => return self.blocked.push(obstacle),
         };
         self.notes.extend(note);
-        for (of, (before, after)) in split.destinations.iter().zip(before.into_iter().zip(after)) {
+        for (of, (before, after)) in split.route.destinations.iter().zip(before.into_iter().zip(after)) {
             if before != after {
                 self.operations.extend(patch::set(of, after));
-                let (place, destination) = (split.place.clone(), of.label.clone());
+                let (place, destination) = (split.route.place.clone(), of.label.clone());
                 self.weights.push(Reweighted { place, destination, before, after });
             }
         }

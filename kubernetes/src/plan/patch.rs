@@ -3,7 +3,7 @@
 use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation, TestOperation, jsonptr::PointerBuf};
 use serde_json::Value;
 
-use super::splits::Destination;
+use crate::routes::Destination;
 
 /// What must still be so when the patch is applied: the object is the one that was read, unchanged.
 pub(super) fn guards(uid: &str, resource_version: &str) -> Vec<PatchOperation> {

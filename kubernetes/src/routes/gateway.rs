@@ -1,0 +1,48 @@
+//! The rules of the Gateway API's HTTPRoute and GRPCRoute: pure.
+
+use serde_json::Value;
+
+use super::{Destination, Route, names, path};
+use crate::{
+    host,
+    json::{items, named, text},
+};
+
+/// The weight of a backend that says none (`BackendRef.weight`).
+const DEFAULT_WEIGHT: u32 = 1;
+
+pub(super) fn routes(object: &Value, kind: &str) -> Vec<Route> {
+    let (namespace, name) = names(object);
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    let route = |(index, rule): (usize, &Value)| {
+        let at = index.to_string();
+        let destinations: Vec<Destination> = items(rule, "backendRefs")
+            .map(|(i, backend)| destination(backend, path(["spec", "rules", &at, "backendRefs"], i), namespace))
+            .collect();
+        Route {
+            place: format!("{kind} {namespace}/{name} rules[{index}]{}", named(rule)),
+            percent: false,
+            // A rule whose only backend has weight 0 answers 500: that is no place to send requests to.
+            straight: matches!(destinations.as_slice(), [only] if only.weight() != Ok(0)),
+            delegate: None,
+            destinations,
+        }
+    };
+    items(spec, "rules").map(route).collect()
+}
+
+fn destination(backend: &Value, path: Vec<String>, namespace: &str) -> Destination {
+    let name = text(backend, "name").unwrap_or("(no name)");
+    let namespace = text(backend, "namespace").unwrap_or(namespace);
+    // Another kind of backend may have the name of a Service without being it.
+    let is_core = matches!(text(backend, "group"), None | Some(""));
+    let is_service = is_core && matches!(text(backend, "kind"), None | Some("Service"));
+    Destination {
+        label: name.to_owned(),
+        host: is_service.then(|| host::full(name, namespace)),
+        subset: None,
+        path,
+        value: backend.clone(),
+        default_weight: DEFAULT_WEIGHT,
+    }
+}
