@@ -7,6 +7,8 @@
 //! was deleted, a bad body is answered with 500.
 
 pub mod apply;
+pub mod gitops;
+pub mod hold;
 pub mod intent;
 pub mod lease;
 pub mod object;

@@ -66,7 +66,7 @@ impl ObjectRef {
 /// In bytes.
 const MAX_NAME: usize = 253;
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let is_inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
     let is_end = |end: Option<&u8>| end.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
