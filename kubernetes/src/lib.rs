@@ -7,6 +7,7 @@
 //! was deleted, a bad body is answered with 500.
 
 pub mod apply;
+pub mod discover;
 pub mod gitops;
 pub mod hold;
 pub mod intent;

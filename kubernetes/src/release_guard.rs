@@ -21,7 +21,7 @@ pub use status::{Needed, Ratio, ReleaseGuardStatus, VerdictState, condition, set
 use crate::intent::Intent;
 
 /// What a release's name is put in place of.
-const RELEASE: &str = "{release}";
+pub(crate) const RELEASE: &str = "{release}";
 
 /// Watches the latency of a service's candidate release and takes it out of traffic when it is slower than the baseline.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
