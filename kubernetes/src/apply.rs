@@ -1,6 +1,6 @@
 //! Sends a plan to the API server: IO.
 //!
-//! read the object (IO) -> [`plan`](crate::plan::plan) (pure) -> send the patch (IO) -> `answer` (pure: what an error
+//! read the object (IO) -> [`plan`] (pure) -> send the patch (IO) -> `answer` (pure: what an error
 //! means) -> read again, a bounded number of times. A JSON patch is sent, never an apply: an apply creates an object
 //! that was deleted, and takes the whole list of routes over. That the proxies do what the object says is not known
 //! here: it is confirmed from what they report.

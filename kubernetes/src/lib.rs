@@ -1,10 +1,11 @@
 //! Takes a release out of traffic through the Kubernetes API.
 //!
-//! object -> [`plan`] (pure: a JSON patch of weights, or why not) -> [`apply`] (IO: sends it, re-reads on conflict).
-//! Beside them [`release_guard`] (the custom resource), [`lease`] (which replica acts: a pure machine and a thin loop)
-//! and [`writers`] (pure: who else writes an object's routes). What a real API server does is the ground for all of
-//! it: ownership of a route list is atomic, weights of 0/0 are accepted and never take effect, an apply creates what
-//! was deleted, a bad body is answered with 500.
+//! [`discover`] (pure: which release is on trial) -> [`plan`] (pure: from an object to a JSON patch of its weights, or why
+//! not) -> [`apply`] (IO: sends it, reads again on conflict) -> [`hold`] (pure: keeps it so against those whom [`writers`]
+//! and [`gitops`] name). Beside them [`release_guard`] (the custom resource) and [`lease`] (which replica acts).
+//!
+//! What a real API server does is the ground for all of it: ownership of a route list is atomic, weights of 0/0 are
+//! accepted and never take effect, an apply creates what was deleted, a bad body is answered with 500.
 
 pub mod apply;
 pub mod discover;

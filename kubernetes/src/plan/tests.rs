@@ -56,19 +56,23 @@ fn without_weights(value: &Value) -> Value {
     }
 }
 
+/// Every `NAME.in.yaml`: its name, the intent of its first line, the object.
+fn manifests() -> Vec<(String, Intent, Value)> {
+    let files = fs::read_dir(DATA).unwrap().map(|entry| entry.unwrap().path());
+    let manifests = files.filter_map(|path| {
+        let name = path.file_name()?.to_str()?.strip_suffix(".in.yaml")?.to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        Some((name, intent(text.lines().next().unwrap()), serde_saphyr::from_str(&text).unwrap()))
+    });
+    manifests.collect()
+}
+
 /// Every `NAME.in.yaml` has the plan that `NAME.out.yaml` says. `SERIN_UPDATE_PLANS=1` renews them: read the diff.
 #[test]
 fn manifests_and_their_plans() {
-    let mut cases = 0;
-    for entry in fs::read_dir(DATA).unwrap() {
-        let path = entry.unwrap().path();
-        let Some(name) = path.file_name().unwrap().to_str().unwrap().strip_suffix(".in.yaml").map(str::to_owned) else {
-            continue;
-        };
-        let text = fs::read_to_string(&path).unwrap();
-        let intent = intent(text.lines().next().unwrap());
-        let object: Value = serde_saphyr::from_str(&text).unwrap();
-        let first = plan(&object, &intent);
+    let manifests = manifests();
+    for (name, intent, object) in &manifests {
+        let first = plan(object, intent);
         let out = Path::new(DATA).join(format!("{name}.out.yaml"));
         if std::env::var_os("SERIN_UPDATE_PLANS").is_some() {
             fs::write(&out, serde_saphyr::to_string(&shown(&first)).unwrap()).unwrap();
@@ -76,13 +80,43 @@ fn manifests_and_their_plans() {
         let expected: Value = serde_saphyr::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
         assert_eq!(shown(&first), expected, "{name}");
         if let Plan::Change(change) = &first {
-            let after = applied(&object, change);
-            assert_eq!(without_weights(&after), without_weights(&object), "{name}");
-            assert!(!matches!(plan(&after, &intent), Plan::Change(_)), "{name}: the second time");
+            let after = applied(object, change);
+            assert_eq!(without_weights(&after), without_weights(object), "{name}");
+            assert!(!matches!(plan(&after, intent), Plan::Change(_)), "{name}: the second time");
         }
-        cases += 1;
     }
-    assert!(cases > 20, "{cases}");
+    assert!(manifests.len() > 30, "{}", manifests.len());
+}
+
+/// The schema of a VirtualService's spec in Istio's own CRDs.
+fn istio_schema(version: &str) -> jsonschema::Validator {
+    let crds = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/istio-crds.yaml")).unwrap();
+    let crds: Vec<Value> = serde_saphyr::from_multiple(&crds).unwrap();
+    let crd = crds.iter().find(|crd| crd["spec"]["names"]["kind"] == "VirtualService").unwrap();
+    let mut versions = crd["spec"]["versions"].as_array().unwrap().iter();
+    let version = versions.find(|known| known["name"] == version).unwrap();
+    jsonschema::draft202012::new(&version["schema"]["openAPIV3Schema"]["properties"]["spec"]).unwrap()
+}
+
+/// Every VirtualService here is one that Istio's schema takes, before and after. It takes negative weights, too.
+#[test]
+fn virtual_services_are_as_istio_knows_them() {
+    let schemas = ["v1", "v1beta1", "v1alpha3"].map(|version| (version, istio_schema(version)));
+    let mut seen = 0;
+    for (name, intent, object) in manifests().iter().filter(|(.., object)| object["kind"] == "VirtualService") {
+        let version = object["apiVersion"].as_str().unwrap().split_once('/').unwrap().1;
+        let (_, schema) = schemas.iter().find(|(known, _)| *known == version).unwrap();
+        let check = |object: &Value| {
+            let faults: Vec<String> = schema.iter_errors(&object["spec"]).map(|error| error.to_string()).collect();
+            assert_eq!(faults, Vec::<String>::new(), "{name}");
+        };
+        check(object);
+        if let Plan::Change(change) = plan(object, intent) {
+            check(&applied(object, &change));
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen}");
 }
 
 fn split(weights: [Value; 3]) -> Value {

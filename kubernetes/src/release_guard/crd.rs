@@ -5,8 +5,7 @@ use kube::CustomResourceExt as _;
 use super::ReleaseGuard;
 
 const HEADER: &str = "\
-# The custom resource ReleaseGuard. Generated from kubernetes/src/release_guard.rs, do not edit:
-# SERIN_UPDATE_CRD=1 cargo test -p serin-kubernetes renews it.
+# The custom resource ReleaseGuard. Generated from kubernetes/src/release_guard.rs, do not edit: `make crd` renews it.
 ";
 
 /// `envoy-configs/istio/crd-releaseguard.yaml`.

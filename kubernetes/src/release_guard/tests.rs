@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Is the committed CRD what the types generate? `SERIN_UPDATE_CRD=1` renews it.
+/// Is the committed CRD what the types generate? `make crd` renews it.
 #[test]
 fn the_installed_crd_is_current() {
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-configs/istio/crd-releaseguard.yaml");
@@ -15,7 +15,7 @@ fn the_installed_crd_is_current() {
         fs::write(&committed, &fresh).unwrap();
     }
     let same = fs::read_to_string(&committed).is_ok_and(|text| text == fresh);
-    assert!(same, "renew {}: SERIN_UPDATE_CRD=1 cargo test -p serin-kubernetes", committed.display());
+    assert!(same, "{} is not what the types generate: run `make crd`", committed.display());
     let read: Value = serde_saphyr::from_str(&fresh).unwrap();
     assert_eq!(read, serde_json::to_value(ReleaseGuard::crd()).unwrap(), "the YAML says something else");
 }
