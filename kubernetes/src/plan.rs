@@ -153,7 +153,8 @@ impl Work {
 fn left_to_people(found: &Found) -> Vec<Obstacle> {
     let straight = found.straight.iter().map(|place| Obstacle::OnlyCandidate { place: place.clone() });
     let delegated = (!found.delegates.is_empty()).then(|| Obstacle::Delegated(found.delegates.clone()));
-    straight.chain(delegated).collect()
+    let mirrored = found.mirrored.iter().map(|place| Obstacle::Mirrored { place: place.clone() });
+    straight.chain(delegated).chain(mirrored).collect()
 }
 
 /// Whether a value is over a number of bytes as JSON. It is not written anywhere, and not looked at beyond the limit.

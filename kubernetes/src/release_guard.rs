@@ -18,7 +18,10 @@ pub use crd::yaml;
 pub use rules::{Limits, Rules, Thresholds};
 pub use status::{Needed, Ratio, ReleaseGuardStatus, VerdictState, condition, set_condition};
 
-use crate::intent::Intent;
+use crate::{
+    intent::Intent,
+    object::{NameError, ObjectRef},
+};
 
 /// What a release's name is put in place of.
 pub(crate) const RELEASE: &str = "{release}";
@@ -90,6 +93,12 @@ pub struct ReleaseGuardSpec {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('720h')")
         .message("hold must be from 1m to 720h"))]
     pub hold: String,
+    /// How long the proxies may take until the candidate gets no requests, such as 30s; from 1s to 1h.
+    #[serde(default = "confirm_within")]
+    #[schemars(schema_with = "rules::duration")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')")
+        .message("confirmWithin must be from 1s to 1h"))]
+    pub confirm_within: String,
 }
 
 /// Where requests are measured.
@@ -167,6 +176,14 @@ pub enum TargetKind {
 }
 
 impl TargetRef {
+    /// The object. `namespace` is that of the ReleaseGuard.
+    ///
+    /// # Errors
+    /// When one of the names cannot be that of an object.
+    pub fn object(&self, namespace: &str) -> Result<ObjectRef, NameError> {
+        ObjectRef::new(self.kind, namespace, &self.name)
+    }
+
     /// What a rollback of `candidate` is to reach. `namespace` is that of the ReleaseGuard.
     pub fn intent(&self, namespace: &str, baseline: &str, candidate: &str) -> Intent {
         let named = |template: &str, release: &str| template.replace(RELEASE, release);
@@ -176,6 +193,11 @@ impl TargetRef {
         let subset = self.subset.as_deref().unwrap_or(RELEASE);
         Intent::subsets(&self.host, namespace, &named(subset, baseline), &named(subset, candidate))
     }
+}
+
+/// As in `serin.yaml`.
+fn confirm_within() -> String {
+    "30s".to_owned()
 }
 
 /// As long as a person may need to look.

@@ -18,8 +18,18 @@ pub(crate) struct Route {
     pub(crate) straight: bool,
     /// `namespace/name` of the VirtualService that decides instead.
     pub(crate) delegate: Option<String>,
+    /// Where copies of its requests go, whose answers nobody sees.
+    pub(crate) mirrors: Vec<Target>,
     /// In the order of the list.
     pub(crate) destinations: Vec<Destination>,
+}
+
+/// What a request or its copy is sent to.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// A full name; `None` for what is no Service.
+    pub(crate) host: Option<String>,
+    pub(crate) subset: Option<String>,
 }
 
 /// One of a route's destinations.
@@ -27,9 +37,7 @@ pub(crate) struct Route {
 pub(crate) struct Destination {
     /// For people.
     pub(crate) label: String,
-    /// A full name; `None` for what is no Service.
-    pub(crate) host: Option<String>,
-    pub(crate) subset: Option<String>,
+    pub(crate) target: Target,
     /// The way from the object's top to it.
     pub(crate) path: Vec<String>,
     /// All of it, as read.

@@ -46,7 +46,7 @@ pub(super) fn of(object: &Value, target: &TargetRef, namespace: &str) -> Result<
 
 /// The release that a destination is, by the target's template; `None` for what the target does not mean.
 fn release(destination: &Destination, target: &TargetRef, namespace: &str) -> Option<String> {
-    let host = destination.host.as_deref()?;
+    let host = destination.target.host.as_deref()?;
     if target.host.contains(RELEASE) {
         // The template is completed as the names are: `shop-{release}` has no dot of its own.
         return between(&host::full(&target.host, namespace), host);
@@ -54,7 +54,7 @@ fn release(destination: &Destination, target: &TargetRef, namespace: &str) -> Op
     if host != host::full(&target.host, namespace) {
         return None;
     }
-    between(target.subset.as_deref().unwrap_or(RELEASE), destination.subset.as_deref()?)
+    between(target.subset.as_deref().unwrap_or(RELEASE), destination.target.subset.as_deref()?)
 }
 
 /// What stands in a name in the place of `{release}`.

@@ -84,6 +84,14 @@ pub enum Obstacle {
         /// Which route.
         place: String,
     },
+    /// Copies are no harm to anybody, but the candidate is still seen taking requests.
+    #[error(
+        "{place}: copies of its requests go to the candidate whatever the weights are: take the mirror out by hand"
+    )]
+    Mirrored {
+        /// Which route.
+        place: String,
+    },
     /// Nothing to send the requests to.
     #[error("{place}: it has the candidate but not {baseline}: add the baseline with weight 0, or change it by hand")]
     NoBaseline {
@@ -145,6 +153,7 @@ impl Obstacle {
             Obstacle::NoCandidate { .. } => "NoCandidate",
             Obstacle::Delegated(_) => "Delegated",
             Obstacle::OnlyCandidate { .. } => "OnlyCandidate",
+            Obstacle::Mirrored { .. } => "Mirrored",
             Obstacle::NoBaseline { .. } => "NoBaseline",
             Obstacle::ThirdRelease { .. } => "ThirdRelease",
             Obstacle::WeightInvalid { .. } => "WeightInvalid",

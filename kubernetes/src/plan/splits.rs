@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::obstacle::Obstacle;
 use crate::{
     intent::Intent,
-    routes::{self, Destination, Route},
+    routes::{self, Route, Target},
 };
 
 /// What an object has to say about the candidate.
@@ -17,6 +17,8 @@ pub(super) struct Found {
     pub(super) straight: Vec<String>,
     /// `namespace/name` of the VirtualServices that decide for some routes.
     pub(super) delegates: Vec<String>,
+    /// The routes that send copies to the candidate.
+    pub(super) mirrored: Vec<String>,
 }
 
 /// A weighted choice between destinations, the candidate among them.
@@ -36,9 +38,9 @@ pub(super) enum Role {
 }
 
 impl Role {
-    fn of(destination: &Destination, intent: &Intent) -> Self {
-        let Some(host) = &destination.host else { return Role::Other };
-        let subset = destination.subset.as_deref();
+    fn of(target: &Target, intent: &Intent) -> Self {
+        let Some(host) = &target.host else { return Role::Other };
+        let subset = target.subset.as_deref();
         match () {
             () if intent.candidate.is(host, subset) => Role::Candidate,
             () if intent.baseline.is(host, subset) => Role::Baseline,
@@ -53,7 +55,11 @@ pub(super) fn find(object: &Value, intent: &Intent) -> Result<Found, Obstacle> {
     let mut found = Found::default();
     for route in routes {
         found.delegates.extend(route.delegate.clone());
-        let roles: Vec<Role> = route.destinations.iter().map(|destination| Role::of(destination, intent)).collect();
+        if route.mirrors.iter().any(|target| Role::of(target, intent) == Role::Candidate) {
+            found.mirrored.push(route.place.clone());
+        }
+        let roles: Vec<Role> =
+            route.destinations.iter().map(|destination| Role::of(&destination.target, intent)).collect();
         match roles.contains(&Role::Candidate) {
             true if route.straight => found.straight.push(route.place),
             true => found.splits.push(Split { route, roles }),

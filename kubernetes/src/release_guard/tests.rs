@@ -100,7 +100,7 @@ fn faults(spec: &Value, old: Option<&Value>) -> Vec<String> {
 fn right() -> Value {
     json!({
         "service": "shop", "vantage": "gateway", "baseline": "v1", "candidate": "v2", "routes": ["checkout"],
-        "timing": "upstream", "action": "rollback", "hold": "1h",
+        "timing": "upstream", "action": "rollback", "hold": "1h", "confirmWithin": "30s",
         "rules": {
             "regression": "10%", "false_rollback": "0.1%", "false_pass": "5%", "trial": "1h30m",
             "limits": { "p50": "1ms", "p95": "200ms", "p99": "500ms", "p99.9": "10m" },
@@ -119,13 +119,14 @@ fn right_specs() {
     let mut kayenta = right();
     kayenta["rules"] = json!({ "thresholds": { "pass": 0.05, "marginal": 0.1 } });
     assert_eq!(faults(&kayenta, None), Vec::<String>::new());
-    let least = json!({ "service": "shop", "vantage": "inbound", "action": "notify", "timing": "total", "hold": "1m", "rules": {} });
+    let least = json!({ "service": "shop", "vantage": "inbound", "action": "notify", "timing": "total", "hold": "1m", "confirmWithin": "1h", "rules": {} });
     assert_eq!(faults(&least, None), Vec::<String>::new());
 
     let guard: ReleaseGuardSpec = serde_json::from_value(right()).unwrap();
     assert_eq!(serde_json::to_value(guard).unwrap(), right());
     let guard: ReleaseGuardSpec = serde_json::from_value(json!({ "service": "shop", "vantage": "inbound" })).unwrap();
-    assert_eq!((guard.action, guard.hold.as_str(), guard.timing), (Action::Rollback, "1h", Timing::Upstream));
+    assert_eq!((guard.action, guard.timing), (Action::Rollback, Timing::Upstream));
+    assert_eq!((guard.hold.as_str(), guard.confirm_within.as_str()), ("1h", "30s"));
 }
 
 #[test]
@@ -139,6 +140,7 @@ fn wrong_specs() {
         ("/hold", json!("30s"), "hold must be from 1m to 720h"),
         ("/hold", json!("721h"), "hold must be from 1m to 720h"),
         ("/hold", json!("1 hour"), "does not match"),
+        ("/confirmWithin", json!("500ms"), "confirmWithin must be from 1s to 1h"),
         ("/rules/regression", json!("10"), "does not match"),
         ("/rules/regression", json!("0.5%"), "regression must be from 1% to 1000%"),
         ("/rules/false_rollback", json!("11%"), "false_rollback must be from"),

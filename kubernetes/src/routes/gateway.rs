@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Destination, Route, names, path};
+use super::{Destination, Route, Target, names, path};
 use crate::{
     host,
     json::{items, named, text},
@@ -25,24 +25,33 @@ pub(super) fn routes(object: &Value, kind: &str) -> Vec<Route> {
             // A rule whose only backend has weight 0 answers 500: that is no place to send requests to.
             straight: matches!(destinations.as_slice(), [only] if only.weight() != Ok(0)),
             delegate: None,
+            mirrors: mirrors(rule, namespace),
             destinations,
         }
     };
     items(spec, "rules").map(route).collect()
 }
 
+fn mirrors(rule: &Value, namespace: &str) -> Vec<Target> {
+    let filters = items(rule, "filters").map(|(_, filter)| filter);
+    filters.filter_map(|filter| filter.pointer("/requestMirror/backendRef")).map(|to| target(to, namespace)).collect()
+}
+
 fn destination(backend: &Value, path: Vec<String>, namespace: &str) -> Destination {
-    let name = text(backend, "name").unwrap_or("(no name)");
-    let namespace = text(backend, "namespace").unwrap_or(namespace);
-    // Another kind of backend may have the name of a Service without being it.
-    let is_core = matches!(text(backend, "group"), None | Some(""));
-    let is_service = is_core && matches!(text(backend, "kind"), None | Some("Service"));
     Destination {
-        label: name.to_owned(),
-        host: is_service.then(|| host::full(name, namespace)),
-        subset: None,
+        label: text(backend, "name").unwrap_or("(no name)").to_owned(),
+        target: target(backend, namespace),
         path,
         value: backend.clone(),
         default_weight: DEFAULT_WEIGHT,
     }
+}
+
+fn target(backend: &Value, namespace: &str) -> Target {
+    let namespace = text(backend, "namespace").unwrap_or(namespace);
+    // Another kind of backend may have the name of a Service without being it.
+    let is_core = matches!(text(backend, "group"), None | Some(""));
+    let is_service = is_core && matches!(text(backend, "kind"), None | Some("Service"));
+    let host = text(backend, "name").filter(|_| is_service).map(|name| host::full(name, namespace));
+    Target { host, subset: None }
 }

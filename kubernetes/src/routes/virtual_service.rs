@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Destination, Route, names, path};
+use super::{Destination, Route, Target, names, path};
 use crate::{
     host,
     json::{items, named, text},
@@ -34,21 +34,33 @@ fn one(object: &Value, protocol: &str, index: usize, route: &Value) -> Route {
         // Istio ignores the weight of an only destination.
         straight: destinations.len() == 1,
         delegate,
+        mirrors: mirrors(route, namespace),
         destinations,
     }
 }
 
+/// `mirror` is the older field, for one; `mirrors` is the list.
+fn mirrors(route: &Value, namespace: &str) -> Vec<Target> {
+    let listed = items(route, "mirrors").filter_map(|(_, mirror)| mirror.get("destination"));
+    route.get("mirror").into_iter().chain(listed).map(|destination| target(destination, namespace)).collect()
+}
+
 fn destination(weighted: &Value, path: Vec<String>, namespace: &str) -> Destination {
     let destination = weighted.get("destination").unwrap_or(&Value::Null);
-    let host = text(destination, "host").unwrap_or("(no host)");
-    let subset = text(destination, "subset");
+    let label = text(destination, "subset").or(text(destination, "host")).unwrap_or("(no host)");
     Destination {
-        label: subset.unwrap_or(host).to_owned(),
-        host: Some(host::full(host, namespace)),
-        subset: subset.map(str::to_owned),
+        label: label.to_owned(),
+        target: target(destination, namespace),
         path,
         value: weighted.clone(),
         // Beside others a destination without a weight gets no requests.
         default_weight: 0,
+    }
+}
+
+fn target(destination: &Value, namespace: &str) -> Target {
+    Target {
+        host: text(destination, "host").map(|host| host::full(host, namespace)),
+        subset: text(destination, "subset").map(str::to_owned),
     }
 }
