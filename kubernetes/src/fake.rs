@@ -1,6 +1,9 @@
 //! A fake API server for tests: it answers what a closure says, without a socket.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::{Request, Response};
 use kube::{Client, client::Body};
@@ -21,6 +24,8 @@ pub(crate) struct Asked {
 pub(crate) enum Answer {
     Json(u16, Value),
     Text(u16, &'static str),
+    /// The same as `Json`, after a time.
+    Late(Duration, u16, Value),
     /// The connection breaks.
     Broken,
     /// It never answers.
@@ -48,17 +53,25 @@ pub(crate) fn server(mut answer: impl FnMut(&Asked) -> Answer + Send + 'static) 
             };
             let answer = answer(&asked);
             seen.lock().unwrap().push(asked);
-            let respond =
-                |code: u16, text: String| Response::builder().status(code).body(Body::from(text.into_bytes())).unwrap();
             match answer {
                 Answer::Json(code, value) => send.send_response(respond(code, value.to_string())),
                 Answer::Text(code, text) => send.send_response(respond(code, text.to_owned())),
+                Answer::Late(time, code, value) => {
+                    tokio::spawn(async move {
+                        tokio::time::sleep(time).await;
+                        send.send_response(respond(code, value.to_string()));
+                    });
+                }
                 Answer::Broken => send.send_error("connection refused"),
                 Answer::Never => unanswered.push(send),
             }
         }
     });
     (Client::new(service, "default"), log)
+}
+
+fn respond(code: u16, text: String) -> Response<Body> {
+    Response::builder().status(code).body(Body::from(text.into_bytes())).unwrap()
 }
 
 /// An error as the API server says it.

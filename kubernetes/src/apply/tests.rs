@@ -293,6 +293,18 @@ async fn the_server_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_server_is_waited_for() {
+    let start = Instant::now();
+    let (client, log, _) = store(Some(object(90, 10)), |_, asked, stored| match answer(stored, asked) {
+        Answer::Json(code, value) => Some(Answer::Late(Duration::from_millis(4_900), code, value)),
+        other => Some(other),
+    });
+    assert!(matches!(run(&client).await.unwrap(), Applied::Changed { .. }));
+    assert_eq!(methods(&log), ["GET", "PATCH"]);
+    assert!((9_800..9_900).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_never_answers_is_given_up() {
     let start = Instant::now();
     let (error, text, _) = fails(|_, _, _| Some(Answer::Never)).await;

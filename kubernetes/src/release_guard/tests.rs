@@ -2,6 +2,7 @@ use std::{fs, path::Path};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{CustomResourceExt as _, core::cel::Validator};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -111,6 +112,64 @@ fn right() -> Value {
         ],
     })
 }
+
+/// Fills in the defaults as the API server does, where the parent is there.
+fn fill_in(schema: &Value, value: &mut Value) {
+    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let map = value.as_object_mut().unwrap();
+        if let Some(default) = property.get("default") {
+            map.entry(name.clone()).or_insert_with(|| default.clone());
+        }
+        if let Some(inner) = map.get_mut(name).filter(|inner| inner.is_object()) {
+            fill_in(property, inner);
+        }
+    }
+}
+
+fn filled_in(mut spec: Value) -> Value {
+    fill_in(&schema()["properties"]["spec"], &mut spec);
+    spec
+}
+
+#[test]
+fn the_example_is_right() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/release-guard.yaml")).unwrap();
+    let example: Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(faults(&example["spec"], None), Vec::<String>::new());
+    // It says everything: nothing is filled in, and no key is lost on the way through the types.
+    assert_eq!(filled_in(example["spec"].clone()), example["spec"]);
+    let guard: ReleaseGuard = serde_json::from_value(example.clone()).unwrap();
+    assert_eq!(serde_json::to_value(guard).unwrap(), example);
+}
+
+#[test]
+fn what_must_be_said() {
+    let least = filled_in(json!({ "service": "shop", "vantage": "inbound" }));
+    assert_eq!(faults(&least, None), ["nothing to roll back: name a target, or set action to notify"]);
+    let watched = filled_in(json!({ "service": "shop", "vantage": "inbound", "action": "notify" }));
+    assert_eq!(faults(&watched, None), Vec::<String>::new());
+    // The types have the schema's defaults.
+    let guard: ReleaseGuardSpec = serde_json::from_value(json!({ "service": "shop", "vantage": "inbound" })).unwrap();
+    let mut written = serde_json::to_value(guard).unwrap();
+    written["rules"] = least["rules"].clone();
+    assert_eq!(written, least);
+}
+
+proptest! {
+    /// A duration that the schema takes is one that the parser of `serin.yaml` reads.
+    #[test]
+    fn durations_are_read_alike(text in DURATION_PATTERN) {
+        let schema = json!({ "pattern": schema().pointer("/properties/spec/properties/hold/pattern").unwrap() });
+        prop_assert!(jsonschema::draft202012::is_valid(&schema, &json!(text)));
+        if text.len() >= 2 {
+            let parser = jiff::fmt::friendly::SpanParser::new();
+            prop_assert!(parser.parse_unsigned_duration(&text).is_ok(), "{}", text);
+        }
+    }
+}
+
+/// The schema's, with numbers of up to three digits.
+const DURATION_PATTERN: &str = "([0-9]{1,3}h)?([0-9]{1,3}m)?([0-9]{1,3}s)?([0-9]{1,3}ms)?";
 
 #[test]
 fn right_specs() {
