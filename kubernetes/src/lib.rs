@@ -8,6 +8,7 @@
 //! accepted and never take effect, an apply creates what was deleted, a bad body is answered with 500.
 
 pub mod apply;
+pub mod connect;
 pub mod discover;
 pub mod gitops;
 pub mod hold;
