@@ -44,7 +44,7 @@ pub fn campaign(
     stop: impl Future<Output = ()>,
 ) -> (Leadership, impl Future<Output = ()>) {
     let (leads, leadership) = watch::channel(None);
-    let run = Run { leases: Api::namespaced(client, namespace), election, start: Instant::now(), leads };
+    let run = Run { leases: Api::namespaced(client, namespace), election, start: Instant::now(), leads, led: false };
     (Leadership(leadership), run.until(stop))
 }
 
@@ -53,6 +53,8 @@ struct Run {
     election: Election,
     start: Instant,
     leads: watch::Sender<Option<Instant>>,
+    /// As it was told last.
+    led: bool,
 }
 
 impl Run {
@@ -64,6 +66,7 @@ impl Run {
                 wait = self.round() => wait,
                 () = &mut stop => break,
             };
+            self.tell();
             tokio::select! {
                 () = sleep(wait) => {}
                 () = &mut stop => break,
@@ -101,7 +104,6 @@ impl Run {
         };
         if let Some(lease) = stored {
             self.election.written(lease, sent);
-            self.tell();
         }
         look
     }
@@ -114,13 +116,12 @@ impl Run {
         stored(timeout(REQUEST, self.leases.replace(self.election.name(), &params(), lease)).await)
     }
 
-    fn tell(&self) {
+    fn tell(&mut self) {
         let until = self.election.leads_until().map(|until| self.start + until);
-        let led = self.leads.borrow().is_some();
-        match (led, until.is_some()) {
-            (false, true) => tracing::info!("this replica leads"),
-            (true, false) => tracing::info!("this replica leads no longer"),
-            _ => {}
+        let leads = until.is_some_and(|until| Instant::now() < until);
+        if leads != self.led {
+            self.led = leads;
+            tracing::info!(leads, "the leadership of this replica changed");
         }
         self.leads.send_replace(until);
     }
