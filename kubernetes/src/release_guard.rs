@@ -8,6 +8,7 @@
 
 mod crd;
 mod rules;
+mod service;
 mod status;
 
 use kube::{CustomResource, KubeSchema};

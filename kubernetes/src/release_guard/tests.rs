@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::discover::Pair;
 
 /// Is the committed CRD what the types generate? `make crd` renews it.
 #[test]
@@ -140,6 +141,26 @@ fn the_example_is_right() {
     assert_eq!(filled_in(example["spec"].clone()), example["spec"]);
     let guard: ReleaseGuard = serde_json::from_value(example.clone()).unwrap();
     assert_eq!(serde_json::to_value(guard).unwrap(), example);
+}
+
+#[test]
+fn the_example_in_the_words_of_the_yaml_file() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/release-guard.yaml")).unwrap();
+    let guard: ReleaseGuard = serde_saphyr::from_str(&text).unwrap();
+    let rules = json!({
+        "regression": "10%", "false_rollback": "0.1%", "false_pass": "5%", "trial": "30m",
+        "limits": { "p95": "200ms", "p99": "500ms" },
+    });
+    let expected = json!({
+        "name": "shop", "vantage": "gateway", "baseline": "v1", "candidate": "v2", "routes": ["checkout"],
+        "timing": "upstream", "judge": rules, "rollback": { "dry_run": false, "confirm_within": "30s" },
+    });
+    assert_eq!(guard.spec.service(&guard.spec.pair().unwrap()), expected);
+    let quiet = ReleaseGuardSpec { action: Action::DryRun, baseline: None, ..guard.spec };
+    assert_eq!(quiet.pair(), None);
+    let found = Pair { baseline: "v7".to_owned(), candidate: "v8".to_owned() };
+    let service = quiet.service(&found);
+    assert_eq!((&service["baseline"], &service["rollback"]["dry_run"]), (&json!("v7"), &json!(true)));
 }
 
 #[test]
