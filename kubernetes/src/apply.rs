@@ -20,6 +20,7 @@ pub use answer::Verb;
 pub use error::ApplyError;
 
 use crate::{
+    gitops::{self, Advice},
     intent::Intent,
     json::text,
     object::ObjectRef,
@@ -101,6 +102,36 @@ pub async fn apply(
         tokio::time::sleep(pause(options, attempt).max(setback.wait()).min(options.longest_pause)).await;
         attempt += 1;
     }
+}
+
+/// How an object is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Whether the weights are as the intent says.
+    pub is_right: bool,
+    /// Who owns its routes, the latest first: where the weights are not right, the first wrote them back.
+    pub writers: Vec<Writer>,
+    /// What to give to those who write weights back.
+    pub advice: Vec<Advice>,
+}
+
+/// Looks whether a rollback is still there, for [`Hold`](crate::hold::Hold). Once: the next look is soon.
+///
+/// # Errors
+/// When the object cannot be read, or its plan is refused.
+pub async fn look(client: &Client, object: &ObjectRef, intent: &Intent, options: &Options) -> Result<Look, ApplyError> {
+    let mut run = Run { client, object, intent, options, uid: None, tried: None, writers: Vec::new() };
+    let read = match run.read().await {
+        Ok(read) => read,
+        Err(Outcome::End(error)) => return Err(error),
+        Err(Outcome::Again(setback)) => return Err(run.give_up(setback, 1)),
+    };
+    let is_right = match plan(&read, intent) {
+        Plan::Refused(obstacle) => return Err(obstacle.into()),
+        Plan::InEffect { .. } => true,
+        Plan::Change(_) => false,
+    };
+    Ok(Look { is_right, writers: run.writers, advice: gitops::advise(&read) })
 }
 
 /// The pause after an attempt, counted from 1.

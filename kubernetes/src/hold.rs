@@ -15,7 +15,7 @@ pub struct Hold {
     next: Duration,
     /// How often it was written back.
     times: u32,
-    /// Whether the weights were as wanted when they were looked at last.
+    /// Whether the weights were as wanted when they were looked at or written last.
     was_right: bool,
 }
 
@@ -61,7 +61,7 @@ impl Hold {
             self.was_right = true;
             return Next::Rest;
         }
-        // A write that failed is not somebody else's.
+        // After a write that failed nobody has to have written it back.
         if self.was_right {
             self.times = self.times.saturating_add(1);
             self.was_right = false;
@@ -76,6 +76,11 @@ impl Hold {
                 Next::Write { times: self.times }
             }
         }
+    }
+
+    /// What [`Next::Write`] said was done. They may write it back before the next look.
+    pub fn written(&mut self) {
+        self.was_right = true;
     }
 
     fn pause(&self) -> Duration {
@@ -102,7 +107,7 @@ mod tests {
             match hold.looked(false, s(now)) {
                 Next::Write { .. } => {
                     written.push(now);
-                    assert_eq!(hold.looked(true, s(now)), Next::Rest);
+                    hold.written();
                 }
                 Next::Wait(left) => assert!(left <= LONGEST_PAUSE),
                 other => panic!("{now}: {other:?}"),

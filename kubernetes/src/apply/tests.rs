@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     fake::{Answer, Asked, Log, server, status},
+    hold::{Hold, Next},
     release_guard::TargetKind,
 };
 
@@ -371,4 +372,47 @@ async fn a_refused_plan_writes_nothing() {
     assert_eq!(error.reason(), "OwnedByController");
     assert!(text.starts_with("Canary reviews controls the object"), "{text}");
     assert_eq!(methods, ["GET"]);
+}
+
+/// Argo CD writes the old weights back 3 s after every change. The rollback is held for five minutes, then left.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_is_held_against_another_writer() {
+    let (client, _, stored) = store(Some(object(90, 10)), |_, _, _| None);
+    let changed = Arc::clone(&stored);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let mut stored = changed.lock().unwrap();
+            let stored = stored.as_mut().unwrap();
+            if weights(stored) != [90, 10] {
+                write_as(stored, "argocd-controller", |stored| stored["spec"] = object(90, 10)["spec"].take());
+            }
+        }
+    });
+    let start = Instant::now();
+    assert!(matches!(run(&client).await.unwrap(), Applied::Changed { .. }));
+    let mut hold = Hold::new(start.elapsed(), Duration::from_secs(300));
+    let mut written = 0;
+    let times = loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = look(&client, &reviews(), &intent(), &Options::default()).await.unwrap();
+        if !now.is_right {
+            assert_eq!(now.writers[0].to_string(), "argocd-controller (Argo CD)");
+            assert!(now.advice[0].snippet.as_ref().unwrap().contains("- .spec.http[]?.route[]?.weight"));
+        }
+        match hold.looked(now.is_right, start.elapsed()) {
+            Next::Rest | Next::Wait(_) => {}
+            Next::Write { .. } => {
+                written += 1;
+                assert!(matches!(run(&client).await.unwrap(), Applied::Changed { .. }));
+                hold.written();
+            }
+            Next::Over { times } => break times,
+        }
+    };
+    assert_eq!(times, written + 1);
+    assert_eq!(written, 8);
+    assert!((300..305).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    // What the others want, and nothing else, is what stays.
+    assert_eq!(weights(stored.lock().unwrap().as_ref().unwrap()), [90, 10]);
 }
