@@ -98,6 +98,10 @@ deny: $(DENY) ## Licences, sources and bans of the dependencies
 proto: ## Renew the generated code after a change of proto/serin/v1
 	SERIN_UPDATE_PROTO=1 cargo test -q -p serin-proto-codegen
 
+.PHONY: crd
+crd: ## Renew the CRD of ReleaseGuard after a change of kubernetes/src/release_guard.rs
+	SERIN_UPDATE_CRD=1 cargo test -q -p serin-kubernetes release_guard
+
 .PHONY: ci
 ci: filter lint deny test ## What CI runs
 

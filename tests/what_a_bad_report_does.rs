@@ -95,7 +95,8 @@ async fn is_refused_and_counted_and_disturbs_nobody() -> Result<()> {
     let refused = cases.len() as u64;
     for (name, messages, acked, code, says) in cases {
         let (got, status) = end(send(&serin, messages).await?).await?;
-        assert_eq!((got, status.code()), (acked, code), "{name}: {status}");
+        // What was good before may not be on disk yet, and is not acknowledged then.
+        assert!(got <= acked && status.code() == code, "{name}: {got} acknowledged, {status}");
         assert!(status.message().contains(says), "{name}: {}", status.message());
     }
 
@@ -113,8 +114,10 @@ async fn a_resend_is_acknowledged_and_changes_nothing() -> Result<()> {
     let (_dir, serin) = serin().await?;
     for _ in 0..3 {
         let mut answers = send(&serin, vec![hello("again"), report(1), report(2)]).await?;
-        for _ in 0..2 {
-            answers.message().await?;
+        let mut acked = 0;
+        while acked < 2 {
+            let answer = tokio::time::timeout(SOON, answers.message()).await.context("not acknowledged")??;
+            acked = answer.context("the stream ended")?.acked_sequence;
         }
     }
     assert_eq!(serin.requests(&[]).await?, 2 * 3);

@@ -1,0 +1,27 @@
+//! Takes a release out of traffic through the Kubernetes API.
+//!
+//! [`discover`] (pure: which release is on trial) -> [`plan`] (pure: from an object to a JSON patch of its weights, or why
+//! not) -> [`apply`] (IO: sends it, reads again on conflict) -> [`hold`] (pure: keeps it so against those whom [`writers`]
+//! and [`gitops`] name). Beside them [`release_guard`] (the custom resource) and [`lease`] (which replica acts).
+//!
+//! What a real API server does is the ground for all of it: ownership of a route list is atomic, weights of 0/0 are
+//! accepted and never take effect, an apply creates what was deleted, a bad body is answered with 500.
+
+pub mod apply;
+pub mod connect;
+pub mod discover;
+pub mod gitops;
+pub mod hold;
+pub mod intent;
+pub mod lease;
+pub mod object;
+pub mod plan;
+pub mod release_guard;
+pub mod writers;
+
+mod host;
+mod json;
+mod routes;
+
+#[cfg(test)]
+mod fake;
