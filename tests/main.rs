@@ -26,3 +26,4 @@ mod the_load_is_what_it_says;
 mod what_a_bad_report_does;
 mod what_hangs_is_known_before_it_times_out;
 mod what_the_aggregator_answers;
+mod what_was_counted_is_kept;

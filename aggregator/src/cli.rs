@@ -4,7 +4,9 @@ mod clear;
 mod client;
 mod compare;
 mod decisions;
+mod doctor;
 mod explain;
+mod export;
 mod plan;
 mod proxies;
 mod record;
@@ -57,6 +59,14 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Verify everything that a data_dir holds, while serin is stopped; exit code 1 when something is damaged
+    Doctor {
+        /// As data_dir in the configuration
+        #[arg(default_value = "./serin-data")]
+        data_dir: PathBuf,
+    },
+    /// Write what was counted of a service to a file: for the HdrHistogram tools, or for data frames
+    Export(export::Options),
     /// Show the evidence of a decision, and judge it again from what was recorded; exit code 1 when the verdict is another one
     Explain {
         /// Its number, as in `serin decisions`
@@ -119,6 +129,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check { file } => serve::check(&file),
         Command::Compare { service, window, server } => done(compare::run(service, window, server.server)),
         Command::Decisions { service, server } => done(decisions::run(service, server.server)),
+        Command::Doctor { data_dir } => doctor::run(&data_dir),
+        Command::Export(options) => done(export::run(options)),
         Command::Explain { decision, server } => client::block_on(explain::run(decision, server.server)),
         Command::Record { service, out, stop, server } => done(record::run(service, out, stop, server.server)),
         Command::Replay(options) => replay::run(&options),

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
 use prost::Message;
 use serin_proto::v1::{
-    ClearRequest, ClearResponse, CompareRequest, CompareResponse, ListDecisionsRequest, ListDecisionsResponse,
-    ListProxiesRequest, ListProxiesResponse, ReadRecordingRequest, RecordingPart, Verdict, WatchVerdictsRequest,
-    control_server, query_server, read_recording_request::Of,
+    ClearRequest, ClearResponse, CompareRequest, CompareResponse, HistoryEntry, ListDecisionsRequest,
+    ListDecisionsResponse, ListProxiesRequest, ListProxiesResponse, ReadHistoryRequest, ReadRecordingRequest,
+    RecordingPart, Verdict, WatchVerdictsRequest, control_server, query_server, read_recording_request::Of,
 };
 use tokio::sync::mpsc;
 use tokio_stream::{
@@ -17,12 +17,15 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     engine::{NotCleared, Recorded},
+    historian::Store,
     history::History,
     recording::file,
     shell::{Handle, Stopped},
 };
 
 const DECISIONS_DEFAULT: usize = 100;
+/// The longest span that is read at once: as long as anything is kept.
+const SPAN_MAX_S: u64 = 400 * 86_400;
 /// How often a running trial is asked for what is new in its recording.
 const RECORDING_EVERY: Duration = Duration::from_secs(1);
 /// Parts of a recording that are read ahead of whoever reads them.
@@ -30,12 +33,12 @@ const PARTS_AHEAD: usize = 16;
 
 /// Both services.
 #[derive(Clone)]
-pub struct Query(Handle, Arc<History>);
+pub struct Query(Handle, Arc<History>, Arc<Store>);
 
 impl Query {
     /// Asks this engine.
-    pub fn new(engine: Handle, history: Arc<History>) -> Self {
-        Query(engine, history)
+    pub fn new(engine: Handle, history: Arc<History>, store: Arc<Store>) -> Self {
+        Query(engine, history, store)
     }
 }
 
@@ -45,6 +48,7 @@ fn unavailable(stopped: Stopped) -> Status {
 
 #[tonic::async_trait]
 impl query_server::Query for Query {
+    type ReadHistoryStream = ReceiverStream<Result<HistoryEntry, Status>>;
     type ReadRecordingStream = ReceiverStream<Result<RecordingPart, Status>>;
     type WatchVerdictsStream = Pin<Box<dyn Stream<Item = Result<Verdict, Status>> + Send>>;
 
@@ -69,6 +73,26 @@ impl query_server::Query for Query {
     async fn list_proxies(&self, _: Request<ListProxiesRequest>) -> Result<Response<ListProxiesResponse>, Status> {
         let answer = self.0.ask(|engine, now| engine.proxies(now)).await;
         answer.map(|proxies| Response::new(ListProxiesResponse { proxies })).map_err(unavailable)
+    }
+
+    async fn read_history(
+        &self,
+        request: Request<ReadHistoryRequest>,
+    ) -> Result<Response<Self::ReadHistoryStream>, Status> {
+        let request = request.into_inner();
+        if request.to_s <= request.from_s || request.to_s - request.from_s > SPAN_MAX_S {
+            return Err(Status::invalid_argument("from_s must be before to_s, by 400 days at most"));
+        }
+        if !self.2.is_open() {
+            return Err(Status::unavailable("there is no history: the log of serin says why"));
+        }
+        let (entries, receiver) = mpsc::channel(PARTS_AHEAD);
+        let store = Arc::clone(&self.2);
+        tokio::task::spawn_blocking(move || {
+            // One who reads no further ends it; a failure is in the log, and the stream just ends.
+            store.send(&request, |entry| entries.blocking_send(Ok(entry)).is_ok());
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
     async fn read_recording(

@@ -102,9 +102,9 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         shell.run(first).await;
         Ok(())
     });
-    tokio::spawn(historian::run(store, Arc::clone(&services), kept, handle.clone(), keeping_now));
+    tokio::spawn(historian::run(Arc::clone(&store), Arc::clone(&services), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(services, handle.clone()));
-    tasks.spawn(serve_grpc(grpc, handle.clone(), history, storing.clone()));
+    tasks.spawn(serve_grpc(grpc, handle.clone(), history, Arc::clone(&store), storing.clone()));
     tasks.spawn(serve_http(scrape, handle, storing, keeping, module));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
@@ -130,10 +130,11 @@ async fn serve_grpc(
     listener: TcpListener,
     engine: Handle,
     history: Arc<History>,
+    store: Arc<Store>,
     storing: watch::Receiver<bool>,
 ) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let query = Query::new(engine.clone(), history);
+    let query = Query::new(engine.clone(), history, store);
     let query_service = QueryServer::new(query.clone());
     let control = ControlServer::new(query);
     let proxies = MetricsServiceServer::new(EnvoyMetrics::new(engine.clone()));

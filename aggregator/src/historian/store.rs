@@ -7,8 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serin_history::{Error, History, Query, Report, Retention, Selector, Series, SeriesRef};
-use serin_proto::v1::{Outcome, Vantage};
+use serin_history::{Entry, Error, History, Query, Report, Retention, Selector, Series, SeriesRef};
+use serin_proto::{
+    convert,
+    v1::{self, Outcome, Vantage},
+};
+use serin_sketch::Counts;
 
 use crate::{
     engine::{Remembered, Stored},
@@ -89,6 +93,22 @@ impl Store {
         }
     }
 
+    /// Sends what was counted, entry by entry, for as long as `send` takes it.
+    pub(crate) fn send(&self, request: &v1::ReadHistoryRequest, mut send: impl FnMut(v1::HistoryEntry) -> bool) {
+        let name = |name: &String| (!name.is_empty()).then(|| name.clone());
+        let selector = Selector {
+            service: name(&request.service),
+            route: name(&request.route),
+            release: name(&request.release),
+            ..Selector::default()
+        };
+        let resolution_s = if request.resolution_s == 0 { 60 } else { u64::from(request.resolution_s) };
+        let query = Query { selector, from_s: request.from_s, to_s: request.to_s, resolution_s };
+        let mut is_wanted = true;
+        let read = |history: &History| history.for_each(&query, |entry| is_wanted = is_wanted && send(to_wire(entry)));
+        self.read_with(read);
+    }
+
     /// Reads something of it.
     pub(super) fn read_with<T>(&self, read: impl FnOnce(&History) -> Result<T, Error>) -> Option<T> {
         let history = self.history()?;
@@ -124,6 +144,23 @@ pub fn remembered(store: &Store, from_s: u64, to_s: u64) -> Remembered {
         Ok(remembered)
     };
     store.read_with(read).unwrap_or_default()
+}
+
+fn to_wire(entry: Entry) -> v1::HistoryEntry {
+    let SeriesKey { service, route, release, pod, outcome, vantage } = key(&entry.series);
+    let some = |counts: &Counts| (!counts.is_empty()).then(|| convert::to_wire(counts));
+    v1::HistoryEntry {
+        start_s: entry.start_s,
+        service,
+        route,
+        release,
+        pod,
+        outcome: outcome.into(),
+        vantage: vantage.into(),
+        upstream: some(&entry.histograms.upstream),
+        total: some(&entry.histograms.total),
+        retries: entry.histograms.retries,
+    }
 }
 
 /// The series that a key of the store stands for.
@@ -163,7 +200,7 @@ fn from_bytes(bytes: &[u8]) -> Option<ReporterId> {
 
 #[cfg(test)]
 mod tests {
-    use serin_sketch::{Counts, Micros};
+    use serin_sketch::Micros;
 
     use super::*;
     use crate::engine::StreamId;

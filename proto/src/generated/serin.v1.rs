@@ -765,6 +765,49 @@ pub struct Proxy {
     pub state: ::core::option::Option<ReporterState>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadHistoryRequest {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// Empty: all of them.
+    #[prost(string, tag = "2")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub release: ::prost::alloc::string::String,
+    /// Unix time, in seconds: from the first one on, up to the second one without it.
+    #[prost(uint64, tag = "4")]
+    pub from_s: u64,
+    #[prost(uint64, tag = "5")]
+    pub to_s: u64,
+    /// Seconds in one entry; where nothing so fine is kept any more, entries are coarser. 0: 60.
+    #[prost(uint32, tag = "6")]
+    pub resolution_s: u32,
+}
+/// What one series had in one stretch of time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HistoryEntry {
+    /// Unix time, in seconds.
+    #[prost(uint64, tag = "1")]
+    pub start_s: u64,
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub release: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub pod: ::prost::alloc::string::String,
+    #[prost(enumeration = "Outcome", tag = "6")]
+    pub outcome: i32,
+    #[prost(enumeration = "Vantage", tag = "7")]
+    pub vantage: i32,
+    #[prost(message, optional, tag = "8")]
+    pub upstream: ::core::option::Option<Distribution>,
+    #[prost(message, optional, tag = "9")]
+    pub total: ::core::option::Option<Distribution>,
+    #[prost(uint64, tag = "10")]
+    pub retries: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadRecordingRequest {
     #[prost(oneof = "read_recording_request::Of", tags = "1, 2")]
     pub of: ::core::option::Option<read_recording_request::Of>,
@@ -1322,6 +1365,32 @@ pub mod query_client {
                 .insert(GrpcMethod::new("serin.v1.Query", "ReadRecording"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// What was counted, from the history on disk, in time order. INVALID_ARGUMENT for a span that is empty or longer than 400 days;
+        /// UNAVAILABLE while there is no history.
+        pub async fn read_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::HistoryEntry>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/serin.v1.Query/ReadHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("serin.v1.Query", "ReadHistory"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1388,6 +1457,21 @@ pub mod query_server {
             request: tonic::Request<super::ReadRecordingRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::ReadRecordingStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadHistory method.
+        type ReadHistoryStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::HistoryEntry, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What was counted, from the history on disk, in time order. INVALID_ARGUMENT for a span that is empty or longer than 400 days;
+        /// UNAVAILABLE while there is no history.
+        async fn read_history(
+            &self,
+            request: tonic::Request<super::ReadHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ReadHistoryStream>,
             tonic::Status,
         >;
     }
@@ -1676,6 +1760,52 @@ pub mod query_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReadRecordingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/serin.v1.Query/ReadHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadHistorySvc<T: Query>(pub Arc<T>);
+                    impl<
+                        T: Query,
+                    > tonic::server::ServerStreamingService<super::ReadHistoryRequest>
+                    for ReadHistorySvc<T> {
+                        type Response = super::HistoryEntry;
+                        type ResponseStream = T::ReadHistoryStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Query>::read_history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadHistorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
