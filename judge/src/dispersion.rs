@@ -186,6 +186,8 @@ impl Drift {
 pub(crate) struct Dispersion {
     pub(crate) baseline: ArmScatter,
     pub(crate) candidate: ArmScatter,
+    /// Whether there are enough pods to measure how they differ, as of the last [`Dispersion::factor`].
+    pub(crate) is_measured: bool,
     drift: Drift,
     blocks: f64,
     /// Standard deviation of pods' log exceedance rates, from earlier days or assumed.
@@ -202,6 +204,7 @@ impl Dispersion {
         Dispersion {
             baseline: ArmScatter::default(),
             candidate: ArmScatter::default(),
+            is_measured: false,
             drift: Drift::default(),
             blocks: 1.0,
             spread: spread.unwrap_or(ASSUMED_SPREAD),
@@ -250,7 +253,8 @@ impl Dispersion {
             let persistent = ((tot - blk) / (1.0 - 1.0 / self.blocks)).max(0.0);
             (persistent, blk - persistent / self.blocks)
         };
-        if nu >= SPLIT_FROM {
+        self.is_measured = nu >= SPLIT_FROM;
+        if self.is_measured {
             let kappa = self.inflation(nu);
             return (1.0 + relative * ((within - 1.0).max(0.0) + kappa * persistent)).max(1.0);
         }

@@ -72,6 +72,9 @@ impl QuantileLane {
     /// Weighs all evidence with what the pods' scatter is now known to be.
     pub(crate) fn weigh(&mut self) {
         self.factor = self.dispersion.factor();
+        if self.dispersion.is_measured {
+            self.evidence.scatter_is_measured();
+        }
         self.evidence.weigh(self.factor);
     }
 
