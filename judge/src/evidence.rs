@@ -99,6 +99,8 @@ pub(crate) struct Evidence {
     /// No pod adds more than this in one cell; and where scatter is measured.
     cap: f64,
     cap_measured: f64,
+    /// Whether the pods' scatter is measured.
+    is_measured: bool,
     /// Nor do all of them together.
     cell_cap: f64,
     /// What a restart weighs; there are at most `restarts_max`.
@@ -121,7 +123,7 @@ pub(crate) struct Evidence {
 /// Pod cells that must agree before evidence suffices.
 const CLIP: f64 = 6.0;
 /// The same where the pods' scatter is measured and not assumed: a tail of +50% is found 1 to 3 s sooner, and 1 of 2,000 rollouts of the main null
-/// row was a false one (0 with 6). With few pods 6 is needed: of 200 rollouts with 2 + 1 pods 3 were false with 5.8, none with 6.
+/// row was a false one (0 with 6, 3 with 5.6).
 const CLIP_MEASURED: f64 = 5.8;
 
 impl Evidence {
@@ -135,6 +137,7 @@ impl Evidence {
             blocks_in_open: 0,
             cap: ((4.0 / alpha).ln() + 2.0) / CLIP,
             cap_measured: ((4.0 / alpha).ln() + 2.0) / CLIP_MEASURED,
+            is_measured: false,
             cell_cap: f64::INFINITY,
             restart: 0.5 / f64::from(blocks),
             restarts_max: blocks as usize,
@@ -240,17 +243,21 @@ impl Evidence {
 
     /// The pods' scatter is measured by now, and not assumed.
     pub(crate) fn scatter_is_measured(&mut self) {
-        if self.cap < self.cap_measured {
+        if !std::mem::replace(&mut self.is_measured, true) {
             self.cap = self.cap_measured;
             self.weighed_with = None;
         }
     }
 
     /// Weighs closed cells with the present dispersion factor or a little more: those that are new with what the others were weighed with,
-    /// as long as that is no less than the present one and not far above it, and all of them anew otherwise.
+    /// as long as that is no less than the present one and not far above it, and all of them anew otherwise. Where scatter is not
+    /// measured, what the factor falls by waits for the end of a block: with few pods it comes and goes, and each look at less of it would be one
+    /// more chance to be wrong (3 of 200 rollouts on 2 + 1 pods were).
     pub(crate) fn weigh(&mut self, factor: f64) {
         self.factor = factor;
-        if !self.weighed_with.is_some_and(|used| (used * 0.95..=used).contains(&factor)) {
+        let may_fall = self.is_measured || self.weighed < self.closed.len();
+        let is_near = |used: f64| factor <= used && (factor >= used * 0.95 || !may_fall);
+        if !self.weighed_with.is_some_and(is_near) {
             self.prefix = [0.5; TILTS.len()];
             // So that it need not be done again as soon as it rises; without scatter there is nothing to rise.
             self.weighed_with = Some(if factor > 1.0 { factor * 1.02 } else { factor });
