@@ -56,6 +56,11 @@ bench-filter: filter $(ENVOY_READY) ## What the filter costs, beside what Envoy 
 	cargo build --locked --release -p serin-tests --bin bench-filter
 	target/release/bench-filter
 
+.PHONY: bench-ingest
+bench-ingest: ## What taking in reports costs, durable before they are acknowledged; SIDECARS=32 SECONDS_LONG=15
+	cargo build --locked --release -p serin -p serin-tests --bin serin --bin bench-ingest
+	SERIN=target/release/serin target/release/bench-ingest
+
 .PHONY: sim
 sim: ## What the judge finds, how soon, and how often it is wrong, beside the rules of others; ONLY=name RUNS=n SEED=n ALONE=true
 	cargo build --locked --release -p serin-sim

@@ -1,0 +1,86 @@
+//! `make bench-ingest`: what taking in reports costs, through the real gRPC, durable before they are acknowledged.
+//!
+//! Each simulated sidecar has one reporter that sends reports like a real one's, 20 series with 30 to 60 non-empty buckets in both timings, as
+//! fast as they are acknowledged. What counts is the CPU time of the `serin` process (`/proc/PID/stat`), so the load beside it does not.
+#![expect(clippy::print_stdout, reason = "a program that prints figures")]
+
+mod sidecar;
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use support::{poll, serin, serin::Serin};
+use tokio::{task::JoinSet, time::Instant};
+
+/// What is simulated unless the environment says otherwise.
+const SIDECARS: usize = 32;
+const SECONDS: u64 = 15;
+/// `_SC_CLK_TCK` of Linux, in which `/proc/PID/stat` counts.
+const TICKS_PER_S: f64 = 100.0;
+
+fn from_environment<T: std::str::FromStr>(name: &str, default: T) -> T {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// CPU seconds of a process, user and system, all threads.
+fn cpu_s(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // After the command's name, which is in parentheses, utime and stime are the 12th and 13th field.
+    let fields: Vec<&str> = stat.rsplit_once(')').context("no name")?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).context("no time");
+    Ok((ticks(11)? + ticks(12)?) / TICKS_PER_S)
+}
+
+/// Resident memory of a process, in bytes.
+fn resident(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).context("no size")? * 1_024)
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let (sidecars, seconds) = (from_environment("SIDECARS", SIDECARS), from_environment("SECONDS_LONG", SECONDS));
+    let dir = tempfile::Builder::new().prefix("serin-bench-").tempdir()?;
+    let config = serin::configure(dir.path(), &dir.path().join("rds.yaml"))?;
+    let serin = Serin::start(&config, &dir.path().join("serin.log")).await?;
+    let pid = serin.process.id();
+    let (idle, before) = (resident(pid)?, cpu_s(pid)?);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut load = JoinSet::new();
+    (0..sidecars).for_each(|at| drop(load.spawn(sidecar::run(serin.grpc, at, until))));
+    let mut sent = sidecar::Sent::default();
+    while let Some(one) = load.join_next().await {
+        sent.add(one??);
+    }
+    let cpu = cpu_s(pid)? - before;
+    let memory = resident(pid)?.saturating_sub(idle);
+    poll::until("every report to be counted", Duration::from_secs(10), async || {
+        Ok((serin.requests(&[]).await? == sent.requests).then_some(()))
+    })
+    .await?;
+    let disk = fs::metadata(dir.path().join("serin-data/histograms.redb"))?.len();
+    let series_per_core = sent.series as f64 / cpu;
+    let disk_per_delta = disk as f64 / sent.series as f64;
+    println!(
+        "{sidecars} sidecars, {seconds} s: {} reports, {} series, acknowledged when on disk",
+        sent.reports, sent.series
+    );
+    println!("{:.0} series/s per core ({:.1} us of CPU each); reach 300,000", series_per_core, 1e6 / series_per_core);
+    println!(
+        "{:.0} B of memory for each series and second of the live window; {disk_per_delta:.0} B of disk, before it is rolled up",
+        memory as f64 / sent.series as f64
+    );
+    let result = json!({
+        "series_per_s_per_core": series_per_core,
+        "bytes_per_live_series_second": memory as f64 / sent.series as f64,
+        "disk_bytes_per_series_second": disk_per_delta,
+        "reports": sent.reports,
+        "series": sent.series,
+        "cpu_s": cpu,
+    });
+    fs::create_dir_all("target/bench")?;
+    fs::write("target/bench/ingest.json", serde_json::to_string_pretty(&result)?)?;
+    Ok(())
+}
