@@ -127,7 +127,7 @@ pub struct Stored {
     /// The second that it belongs to.
     pub second: u64,
     /// What was counted.
-    pub deltas: Vec<Delta>,
+    pub deltas: Vec<Arc<Delta>>,
 }
 
 /// What an earlier run left.
@@ -136,7 +136,7 @@ pub struct Remembered {
     /// The highest sequence of each reporter that was kept.
     pub applied: Vec<(ReporterId, u64)>,
     /// The seconds of the live window.
-    pub seconds: BTreeMap<u64, Vec<Delta>>,
+    pub seconds: BTreeMap<u64, Vec<Arc<Delta>>>,
 }
 
 /// What earlier days tell of a service.

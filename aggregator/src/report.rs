@@ -99,8 +99,8 @@ pub struct Report {
     pub interval_end: UnixMicros,
     /// How long the interval was.
     pub interval: Duration,
-    /// What was counted.
-    pub deltas: Vec<Delta>,
+    /// What was counted: it is judged and kept, so both have it.
+    pub deltas: Vec<Arc<Delta>>,
     /// Requests in all earlier reports of this reporter.
     pub requests_before: u64,
     /// Requests since the reporter started that went to its overflow series.

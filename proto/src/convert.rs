@@ -53,7 +53,8 @@ pub fn from_wire(wire: &Distribution) -> Result<Counts, DistributionError> {
     if wire.bucket_gaps.len() != wire.counts.len() {
         return Err(DistributionError::Lengths { gaps: wire.bucket_gaps.len(), counts: wire.counts.len() });
     }
-    let mut counts = Counts::new();
+    // Bounded by what the layout has, whatever the peer claims.
+    let mut counts = Counts::with_capacity(wire.counts.len().min(serin_sketch::BUCKETS));
     let mut index = 0u64;
     for (at, (&gap, &count)) in wire.bucket_gaps.iter().zip(&wire.counts).enumerate() {
         index += u64::from(gap);

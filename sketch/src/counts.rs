@@ -12,9 +12,19 @@ impl Counts {
         Counts(Vec::new())
     }
 
+    /// No durations, with room for this many buckets.
+    pub fn with_capacity(buckets: usize) -> Self {
+        Counts(Vec::with_capacity(buckets))
+    }
+
     /// Adds `count` durations that fell into `bucket`.
     pub fn add(&mut self, bucket: Bucket, count: u64) {
         if count == 0 {
+            return;
+        }
+        // Buckets mostly come in ascending order.
+        if self.0.last().is_none_or(|(last, _)| *last < bucket) {
+            self.0.push((bucket, count));
             return;
         }
         match self.0.binary_search_by_key(&bucket, |(b, _)| *b) {
@@ -89,7 +99,8 @@ impl Counts {
 
 impl FromIterator<(Bucket, u64)> for Counts {
     fn from_iter<I: IntoIterator<Item = (Bucket, u64)>>(pairs: I) -> Self {
-        let mut counts = Counts::new();
+        let pairs = pairs.into_iter();
+        let mut counts = Counts::with_capacity(pairs.size_hint().0);
         for (bucket, n) in pairs {
             counts.add(bucket, n);
         }

@@ -1,7 +1,7 @@
 //! A condemned candidate: its rollback is written, confirmed from the data plane, and written again when it comes
 //! back.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use serin_proto::v1::{self, DecisionStage};
 
@@ -129,7 +129,7 @@ impl Condemned {
         index: usize,
         service: &Service,
         second: u64,
-        deltas: &[Delta],
+        deltas: &[Arc<Delta>],
         now: UnixMicros,
     ) -> Vec<Effect> {
         let split = evidence::split(service, second, deltas, self.last_write);

@@ -1,6 +1,6 @@
 //! One second of the store as the judge wants it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serin_judge::{Arm, PodId, PodSlice, Slice, Stratum};
 use serin_sketch::{Bucket, Counts};
@@ -170,7 +170,7 @@ pub(super) fn windows<'a>(
 /// The split of one second among the requests that may have begun after `since`. One that was not answered (it hung
 /// until its timeout, say) can have been sent long before it ended, and is left out when it surely was; the others
 /// count, so that a candidate that only refuses connections is still seen to be sent some.
-pub(super) fn split(service: &Service, second: u64, deltas: &[Delta], since: UnixMicros) -> Split {
+pub(super) fn split(service: &Service, second: u64, deltas: &[Arc<Delta>], since: UnixMicros) -> Split {
     let end = UnixMicros::from_second(second + 1);
     let may_be_later = |bucket: Bucket| end.minus(bucket.lower().into()) >= since;
     let of_service = deltas.iter().filter(|delta| is_of(service, delta));

@@ -43,6 +43,10 @@ fn config(dry_run: bool) -> Config {
     }
 }
 
+fn shared(deltas: Vec<Delta>) -> Vec<Arc<Delta>> {
+    deltas.into_iter().map(Arc::new).collect()
+}
+
 fn delta(release: &str, outcome: Outcome, requests: u64) -> Delta {
     lasting(40_000, release, outcome, requests)
 }
@@ -112,7 +116,7 @@ impl World {
             sequence: self.sequence,
             interval_end: end,
             interval: Duration::from_secs(1),
-            deltas,
+            deltas: shared(deltas),
             requests_before: self.sent,
             overflow_requests: 0,
             own: serin_proto::v1::ReporterState::default(),
@@ -352,7 +356,7 @@ fn a_late_report_is_counted_and_not_judged() {
         sequence: 3,
         interval_end: UnixMicros::from_second(START + 2),
         interval: Duration::from_secs(1),
-        deltas: failing(),
+        deltas: shared(failing()),
         requests_before: 200,
         overflow_requests: 0,
         own: serin_proto::v1::ReporterState::default(),
@@ -385,7 +389,7 @@ proptest! {
                 sequence,
                 interval_end: world.now(),
                 interval: Duration::from_secs(1),
-                deltas: vec![delta("v1", Outcome::Success, sequence)],
+                deltas: shared(vec![delta("v1", Outcome::Success, sequence)]),
                 requests_before: sequence * (sequence - 1) / 2,
                 overflow_requests: 0,
                 own: serin_proto::v1::ReporterState::default(),
@@ -524,7 +528,7 @@ fn what_is_not_durable_is_not_acknowledged() {
         sequence,
         interval_end: UnixMicros::from_second(START + 2),
         interval: Duration::from_secs(1),
-        deltas: healthy(),
+        deltas: shared(healthy()),
         requests_before: 100 * (sequence - 1),
         overflow_requests: 0,
         own: serin_proto::v1::ReporterState::default(),
@@ -548,10 +552,10 @@ fn a_restart_goes_on_with_the_trial() {
     let slower = [spread("v1", 1), spread("v2", 4)];
     let mut remembered = Remembered { applied: vec![(reporter().id, 77)], ..Remembered::default() };
     for second in START..START + 60 {
-        remembered.seconds.insert(second, vec![spread("v1", 1)]);
+        remembered.seconds.insert(second, shared(vec![spread("v1", 1)]));
     }
     for second in START + 60..START + 66 {
-        remembered.seconds.insert(second, slower.to_vec());
+        remembered.seconds.insert(second, shared(slower.to_vec()));
     }
     let now = UnixMicros::from_second(START + 67);
     let (mut engine, _) = Engine::new(&config(false), vec![], now);

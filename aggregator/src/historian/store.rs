@@ -70,7 +70,7 @@ impl Store {
             reporter,
             sequence: stored.sequence,
             second: stored.second,
-            deltas: stored.deltas.iter().map(delta).collect(),
+            deltas: stored.deltas.iter().map(|kept| delta(kept)).collect(),
         });
         let appended = history.append(&reports.collect::<Vec<_>>());
         if let Err(error) = &appended {
@@ -139,7 +139,7 @@ pub fn remembered(store: &Store, from_s: u64, to_s: u64) -> Remembered {
             let key = keys.entry(Arc::as_ptr(&entry.series) as usize).or_insert_with(|| Arc::new(key(&entry.series)));
             let serin_history::Histograms { upstream, total, retries } = entry.histograms;
             let delta = Delta { series: Arc::clone(key), upstream, total, retries };
-            remembered.seconds.entry(entry.start_s).or_default().push(delta);
+            remembered.seconds.entry(entry.start_s).or_default().push(Arc::new(delta));
         })?;
         Ok(remembered)
     };
@@ -217,7 +217,7 @@ mod tests {
         let total = Counts::from_iter([(serin_sketch::Bucket::of(Micros(40_000)), 3)]);
         let delta = Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 1 };
         let reporter = ReporterId { node_id: "node/ü".into(), boot_nonce: u64::MAX - 1, context_id: 7 };
-        Stored { stream: StreamId(1), reporter, sequence, second, deltas: vec![delta] }
+        Stored { stream: StreamId(1), reporter, sequence, second, deltas: vec![Arc::new(delta)] }
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl Session {
         Ok(())
     }
 
-    fn deltas(&self, wire: Vec<v1::SeriesDelta>) -> Result<Vec<Delta>, Refusal> {
+    fn deltas(&self, wire: Vec<v1::SeriesDelta>) -> Result<Vec<Arc<Delta>>, Refusal> {
         let mut seen = std::collections::BTreeSet::new();
         let mut deltas = Vec::with_capacity(wire.len().min(SERIES_MAX));
         for delta in wire {
@@ -228,7 +228,7 @@ impl Session {
             if delta.retries > COUNT_MAX {
                 return Err(Refusal::Retries { series: id, retries: delta.retries });
             }
-            deltas.push(Delta { series, upstream, total, retries: delta.retries });
+            deltas.push(Arc::new(Delta { series, upstream, total, retries: delta.retries }));
         }
         Ok(deltas)
     }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serin_sketch::Counts;
 
@@ -23,7 +23,7 @@ pub struct Slices {
 #[derive(Debug, Default)]
 pub struct Second {
     /// What was counted.
-    pub deltas: Vec<Delta>,
+    pub deltas: Vec<Arc<Delta>>,
     /// What each reporter said last of what waits for a response.
     waiting: BTreeMap<ReporterId, Vec<(SeriesKey, Counts)>>,
 }
@@ -39,9 +39,13 @@ impl Second {
 
     /// What it takes in memory, nearly.
     fn bytes(&self) -> usize {
-        let waiting: usize = self.waiting().map(|(_, ages)| 256 + 16 * ages.iter().len()).sum();
-        self.deltas.iter().map(Delta::bytes).sum::<usize>() + waiting
+        let waiting: usize = self.waiting.values().map(|ages| bytes_of(ages)).sum();
+        self.deltas.iter().map(|delta| delta.bytes()).sum::<usize>() + waiting
     }
+}
+
+fn bytes_of(ages: &[(SeriesKey, Counts)]) -> usize {
+    ages.iter().map(|(_, ages)| 256 + 16 * ages.iter().len()).sum()
 }
 
 impl Slices {
@@ -58,25 +62,30 @@ impl Slices {
     }
 
     /// Adds deltas to a second. Those older than the window are not kept.
-    pub fn add(&mut self, second: u64, deltas: Vec<Delta>, now: UnixMicros) {
-        self.change(second, now, |kept| kept.deltas.extend(deltas));
+    pub fn add(&mut self, second: u64, deltas: Vec<Arc<Delta>>, now: UnixMicros) {
+        self.change(second, now, |kept| {
+            let bytes = deltas.iter().map(|delta| delta.bytes()).sum::<usize>();
+            kept.deltas.extend(deltas);
+            (0, bytes)
+        });
     }
 
     /// Takes what waits at one reporter, in place of what it said before of the same second.
     pub fn wait(&mut self, reporter: &ReporterId, waiting: Waiting, now: UnixMicros) {
         let second = Self::second_of(waiting.at, Duration::from_secs(1), now);
         self.change(second, now, |kept| {
-            kept.waiting.insert(reporter.clone(), waiting.ages);
+            let now = bytes_of(&waiting.ages);
+            let before = kept.waiting.insert(reporter.clone(), waiting.ages);
+            (before.map_or(0, |before| bytes_of(&before)), now)
         });
     }
 
-    fn change(&mut self, second: u64, now: UnixMicros, change: impl FnOnce(&mut Second)) {
+    /// `change` says how many bytes went and came.
+    fn change(&mut self, second: u64, now: UnixMicros, change: impl FnOnce(&mut Second) -> (usize, usize)) {
         let oldest = now.minus(self.window).second();
         if second >= oldest {
-            let kept = self.seconds.entry(second).or_default();
-            self.bytes -= kept.bytes();
-            change(kept);
-            self.bytes += kept.bytes();
+            let (gone, came) = change(self.seconds.entry(second).or_default());
+            self.bytes = self.bytes - gone + came;
         }
         while self.seconds.first_key_value().is_some_and(|(s, _)| *s < oldest || self.bytes > BYTES_MAX) {
             self.bytes -= self.seconds.pop_first().map_or(0, |(_, kept)| kept.bytes());
@@ -90,21 +99,19 @@ impl Slices {
 
     /// What was counted from one second on.
     pub fn since(&self, second: u64) -> impl Iterator<Item = &Delta> {
-        self.seconds.range(second..).flat_map(|(_, kept)| &kept.deltas)
+        self.seconds.range(second..).flat_map(|(_, kept)| kept.deltas.iter().map(Arc::as_ref))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serin_proto::v1::{Outcome, Vantage};
     use serin_sketch::{Counts, Micros};
 
     use super::*;
     use crate::report::SeriesKey;
 
-    fn delta() -> Delta {
+    fn delta() -> Arc<Delta> {
         let mut total = Counts::new();
         total.record(Micros(5));
         let series = Arc::new(SeriesKey {
@@ -115,7 +122,7 @@ mod tests {
             outcome: Outcome::Success,
             vantage: Vantage::Gateway,
         });
-        Delta { series, upstream: Counts::new(), total, retries: 0 }
+        Arc::new(Delta { series, upstream: Counts::new(), total, retries: 0 })
     }
 
     #[test]
