@@ -11,7 +11,11 @@ fn the_example_is_read_as_a_service() -> Result<()> {
     let guard: ReleaseGuard = serde_saphyr::from_str(text)?;
     let pair = guard.spec.pair().context("the example names both releases")?;
     let config = json!({ "services": [guard.spec.service(&pair)] }).to_string();
-    let service = Config::parse(&config).map_err(|problems| anyhow::anyhow!("{problems}\n{config}"))?.services.remove(0);
-    assert_eq!((service.name, service.baseline, service.candidate), (guard.spec.service, pair.baseline, pair.candidate));
+    let service =
+        Config::parse(&config).map_err(|problems| anyhow::anyhow!("{problems}\n{config}"))?.services.remove(0);
+    assert_eq!(
+        (service.name, service.baseline, service.candidate),
+        (guard.spec.service, pair.baseline, pair.candidate)
+    );
     Ok(())
 }

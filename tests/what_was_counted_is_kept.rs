@@ -56,3 +56,20 @@ async fn when_the_aggregator_is_killed() -> Result<()> {
     });
     all.await.with_context(|| format!("{kept} requests are on disk, and Envoy had {ended}"))
 }
+
+/// A disk that does not take it stops neither the counting nor the judging, and is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_disk_does_not_take_it() -> Result<()> {
+    let shop = Shop::open(1, 0.1).await?;
+    // A directory where the file should be: a root may write wherever permissions say no.
+    std::fs::create_dir_all(shop.dir().join("serin-data/histograms.redb"))?;
+    let rig = Rig::start(shop, ACCESS_LOG).await?;
+    let serin = rig.serin().await?;
+    let load = Load::start(Plan { requests: 1_000, ..Plan::new(rig.envoy.address, Protocol::Http1) })?;
+    let said = async || Ok(poll::get(serin.metrics, "/healthz").await.filter(|text| text.contains("not kept on disk")));
+    poll::until("the health to say so", SOON, said).await?;
+    serin.counts(1_000, SOON).await?;
+    assert_eq!(load.stop(SOON).await.ok, 1_000);
+    assert!(serin.process.log().contains("there is no history"), "{}", serin.process.log());
+    Ok(())
+}

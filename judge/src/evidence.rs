@@ -391,6 +391,30 @@ mod tests {
         assert!(evidence.ln_e() > (4e3f64).ln(), "{}", evidence.ln_e());
     }
 
+    /// With few pods the dispersion comes and goes; each look at less of it would be one more chance to be wrong.
+    #[test]
+    fn what_scatter_falls_by_waits_for_the_end_of_a_block_unless_it_is_measured() {
+        let mut evidence = Evidence::new(1e-3, 180);
+        for _ in 0..4 {
+            slice(&mut evidence, 70.0, 100.0);
+            evidence.close_block();
+        }
+        evidence.weigh(4.0);
+        let scattered = evidence.ln_e();
+        evidence.weigh(2.0);
+        assert_eq!(evidence.ln_e(), scattered, "the block has not ended");
+        let mut measured = evidence.clone();
+        measured.scatter_is_measured();
+        measured.weigh(2.0);
+        assert!(measured.ln_e() > scattered + 0.1, "{} {scattered}", measured.ln_e());
+        evidence.close_block();
+        evidence.weigh(2.0);
+        assert!(evidence.ln_e() > scattered + 0.1, "{} {scattered}", evidence.ln_e());
+        let ended = evidence.ln_e();
+        evidence.weigh(4.0);
+        assert!(evidence.ln_e() < ended - 0.1, "what it rises by counts at once");
+    }
+
     #[test]
     fn tempering_and_merging_cells_keep_evidence_finite() {
         let mut evidence = Evidence::new(1e-3, 60);

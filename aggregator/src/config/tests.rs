@@ -208,6 +208,22 @@ fn a_canary_configurations_metrics_are_read_from_json() {
 }
 
 #[test]
+fn how_long_what_was_counted_is_kept() {
+    let with = |history: &str| Config::parse(&format!("history: {history}\n{SMALLEST}"));
+    let tier = |resolution_s, hours: u64| serin_history::Tier { resolution_s, keep_s: hours * 3_600 };
+    let want = Retention::new(900, tier(10, 6), tier(60, 720)).unwrap();
+    assert_eq!(with("{ten_seconds: 6h, minutes: 720h}").unwrap().retention, want);
+    for (wrong, message) in [
+        ("{ten_seconds: 48h, minutes: 24h}", "history: the finer must be kept for less time than the coarser"),
+        ("{minutes: 30m}", "history.minutes: `30m` is not allowed: write a duration from 1h to 9600h"),
+        ("{hours: 3h}", "history.hours: unknown key `hours`"),
+    ] {
+        let problems = with(wrong).unwrap_err().to_string();
+        assert!(problems.contains(message), "{wrong}: {problems}");
+    }
+}
+
+#[test]
 fn services_may_share_a_policy_by_an_anchor() {
     let config = Config::parse(
         "services:
