@@ -90,7 +90,7 @@ fn series(at: usize, id: u32) -> Series {
         id,
         service: format!("service-{}", at % 8),
         route: format!("GET /route/{}", id % 5),
-        release: if id % 2 == 0 { "v1".to_owned() } else { "v2".to_owned() },
+        release: if id.is_multiple_of(2) { "v1".to_owned() } else { "v2".to_owned() },
         pod: format!("pod-{at}"),
         outcome: if id < SERIES / 2 { Outcome::Success.into() } else { Outcome::ClientError.into() },
     }
