@@ -312,7 +312,9 @@ impl Engine {
             }
             Event::Durable { acks } => self.durable(acks),
             Event::Learned { service, learned } => {
-                self.guards.get_mut(service).into_iter().for_each(|guard| guard.learned(learned.clone()));
+                if let Some(guard) = self.guards.get_mut(service) {
+                    guard.learned(learned);
+                }
                 Vec::new()
             }
             Event::Tick => self.tick(now),

@@ -35,6 +35,22 @@ pub struct Setup {
     pub first_second: u64,
 }
 
+impl Setup {
+    /// All routes together, under the default policy and knowing nothing beforehand.
+    pub fn plain(service: &str, baseline: &str, candidate: &str) -> Self {
+        Setup {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            service: service.to_owned(),
+            baseline: baseline.to_owned(),
+            candidate: candidate.to_owned(),
+            routes: vec![String::new()],
+            policy: Policy::default(),
+            histories: vec![History::default()],
+            first_second: 0,
+        }
+    }
+}
+
 /// One second as the judge is given it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {

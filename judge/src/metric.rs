@@ -24,9 +24,19 @@ pub(crate) const QUANTILES: [(Metric, f64); 4] =
     [(Metric::P50, 0.5), (Metric::P95, 0.95), (Metric::P99, 0.99), (Metric::P999, 0.999)];
 
 impl Metric {
+    /// The quantile of latency that is called so: `p50`, `p95`, `p99` or `p99.9`.
+    pub fn latency_named(name: &str) -> Option<Self> {
+        Self::latencies().find(|metric| metric.to_string() == name)
+    }
+
+    /// The quantiles of latency, ascending.
+    pub fn latencies() -> impl Iterator<Item = Self> {
+        QUANTILES.into_iter().map(|(metric, _)| metric)
+    }
+
     /// Whether it is a quantile of latency.
     pub fn is_latency(self) -> bool {
-        QUANTILES.iter().any(|(metric, _)| *metric == self)
+        Self::latencies().any(|metric| metric == self)
     }
 }
 

@@ -101,7 +101,6 @@ fn difference(was: &Verdict, is: &Verdict, recording: &Recording) -> Option<Stri
 
 #[cfg(test)]
 mod tests {
-    use serin_judge::Policy;
     use serin_proto::v1::{Finding, LimitFinding};
 
     use super::*;
@@ -161,16 +160,7 @@ mod tests {
 
     #[test]
     fn another_verdict_is_said() {
-        let setup = Setup {
-            version: "0.0.9".into(),
-            service: "shop".into(),
-            baseline: "v1".into(),
-            candidate: "v2".into(),
-            routes: vec![String::new()],
-            policy: Policy::default(),
-            histories: vec![Default::default()],
-            first_second: 0,
-        };
+        let setup = Setup { version: "0.0.9".into(), ..Setup::plain("shop", "v1", "v2") };
         let recording = Recording { setup, seconds: Vec::new(), is_cut: false };
         let acted_on = Verdict { condemned: true, unix_us: 5, ..verdict() };
         assert_eq!(difference(&acted_on, &verdict(), &recording), None);

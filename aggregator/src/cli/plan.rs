@@ -53,8 +53,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 fn metric(text: &str) -> Result<Metric, String> {
-    let known = [Metric::P50, Metric::P95, Metric::P99, Metric::P999];
-    known.into_iter().find(|metric| metric.to_string() == text).ok_or_else(|| "write p50, p95, p99 or p99.9".to_owned())
+    Metric::latency_named(text).ok_or_else(|| "write p50, p95, p99 or p99.9".to_owned())
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the answer of a command line tool")]

@@ -1,7 +1,6 @@
 use std::{fmt::Write, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
-use serin_judge::Policy;
 use serin_proto::v1::{Verdict, VerdictState};
 
 use crate::{
@@ -79,16 +78,8 @@ fn read(path: &PathBuf, options: &Options) -> anyhow::Result<Recording> {
     let (Some(baseline), Some(candidate)) = (options.baseline.clone(), options.candidate.clone()) else {
         bail!("CSV does not say which release is which: give --baseline and --candidate");
     };
-    let setup = Setup {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        service: path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
-        baseline,
-        candidate,
-        routes: vec![String::new()],
-        policy: Policy::default(),
-        histories: vec![Default::default()],
-        first_second: 0,
-    };
+    let service = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let setup = Setup::plain(&service, &baseline, &candidate);
     Ok(csv::read(&bytes, setup)?)
 }
 
@@ -153,7 +144,7 @@ fn summary(outcomes: &[Outcome], good: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serin_judge::{Arm, History, PodId, PodSlice, Slice, Stratum};
+    use serin_judge::{Arm, PodId, PodSlice, Slice, Stratum};
     use serin_sketch::{Bucket, Counts, Micros};
 
     use super::*;
@@ -180,16 +171,7 @@ mod tests {
             };
             Observed { second, new_pods, slices: vec![Slice { pods, ..Slice::new(second) }] }
         };
-        let setup = Setup {
-            version: "0".into(),
-            service: "shop".into(),
-            baseline: "v1".into(),
-            candidate: "v2".into(),
-            routes: vec![String::new()],
-            policy: Policy::default(),
-            histories: vec![History::default()],
-            first_second: 1_000,
-        };
+        let setup = Setup { first_second: 1_000, ..Setup::plain("shop", "v1", "v2") };
         Recording { setup, seconds: (1_000..1_400).map(second).collect(), is_cut: false }
     }
 

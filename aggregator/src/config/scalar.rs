@@ -62,9 +62,7 @@ pub(super) fn throughput(node: &Node) -> Result<bool, Fault> {
 }
 
 pub(super) fn metric(node: &Node) -> Result<Metric, Fault> {
-    let known = [Metric::P50, Metric::P95, Metric::P99, Metric::P999];
-    let found = text(node).and_then(|text| known.into_iter().find(|metric| metric.to_string() == text));
-    found.ok_or_else(|| Fault::not(&node.value, METRIC))
+    text(node).and_then(Metric::latency_named).ok_or_else(|| Fault::not(&node.value, METRIC))
 }
 
 pub(super) fn switch(node: &Node) -> Result<bool, Fault> {

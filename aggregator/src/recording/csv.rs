@@ -78,21 +78,10 @@ fn observed(
 
 #[cfg(test)]
 mod tests {
-    use serin_judge::Policy;
-
     use super::*;
 
     fn setup() -> Setup {
-        Setup {
-            version: "0".into(),
-            service: "shop".into(),
-            baseline: "v1".into(),
-            candidate: "v2".into(),
-            routes: vec![String::new()],
-            policy: Policy::default(),
-            histories: vec![Default::default()],
-            first_second: 0,
-        }
+        Setup::plain("shop", "v1", "v2")
     }
 
     #[test]

@@ -6,15 +6,13 @@ use serin_sketch::Micros;
 
 use super::wire::RecordingError;
 
-const QUANTILES: [Metric; 4] = [Metric::P50, Metric::P95, Metric::P99, Metric::P999];
-
 pub(super) fn to_wire(policy: &Policy) -> v1::JudgePolicy {
     let metric = |metric: Metric| {
         let (pass, regression) = policy.thresholds_of(metric).unwrap_or_default();
         let limit_us = policy.limits().find(|(of, _, _)| *of == metric).map_or(0, |(_, _, limit)| limit.0);
         v1::MetricPolicy { metric: metric.to_string(), pass, regression, limit_us }
     };
-    let metrics = QUANTILES.into_iter().map(metric).filter(|own| own.regression > 0.0 || own.limit_us > 0);
+    let metrics = Metric::latencies().map(metric).filter(|own| own.regression > 0.0 || own.limit_us > 0);
     v1::JudgePolicy {
         regression: policy.regression(),
         false_rollback: policy.false_rollback(),
@@ -30,8 +28,7 @@ pub(super) fn from_wire(wire: &v1::JudgePolicy) -> Result<Policy, RecordingError
     let policy = Policy::new(wire.regression, wire.false_rollback, wire.false_pass, wire.trial_s)?;
     let policy = policy.with_pass(wire.pass)?.with_guard(wire.guard_s)?;
     wire.metrics.iter().try_fold(policy, |policy, own| {
-        let known = QUANTILES.into_iter().find(|metric| metric.to_string() == own.metric);
-        let metric = known.ok_or_else(|| RecordingError::Metric(own.metric.clone()))?;
+        let metric = Metric::latency_named(&own.metric).ok_or_else(|| RecordingError::Metric(own.metric.clone()))?;
         let policy = if own.regression > 0.0 || own.pass > 0.0 {
             policy.with_thresholds(metric, own.pass, own.regression)?
         } else {
@@ -51,7 +48,7 @@ pub(super) fn history_to_wire(history: &History) -> v1::JudgeHistory {
 
 pub(super) fn history_from_wire(wire: &v1::JudgeHistory) -> Result<History, RecordingError> {
     let windows = wire.windows.iter().map(convert::from_wire).collect::<Result<Vec<_>, _>>()?;
-    let mut spread = [None; QUANTILES.len()];
+    let mut spread = [None; 4];
     for (spread, wire) in spread.iter_mut().zip(&wire.pod_spread) {
         *spread = (*wire >= 0.0 && wire.is_finite()).then_some(*wire);
     }
