@@ -12,6 +12,7 @@
 pub mod actuate;
 pub mod actuator;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod engine;
 pub mod envoy_metrics;
@@ -20,6 +21,7 @@ pub mod history;
 pub mod ingest;
 pub mod metrics;
 pub mod module;
+pub mod partition;
 pub mod query;
 pub mod recording;
 pub mod report;

@@ -10,6 +10,7 @@ pub mod envoy;
 pub mod gateway;
 pub mod latency;
 pub mod load;
+pub mod nats;
 pub mod poll;
 pub mod process;
 pub mod proxy;
