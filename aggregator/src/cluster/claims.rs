@@ -162,8 +162,16 @@ impl Claims {
 
 /// Of these members the one whose name and the partition's number together have the highest hash.
 fn preferred<'a>(partition: Partition, members: &[&'a str]) -> Option<&'a str> {
-    let weight = |member: &&str| crc32fast::hash(format!("{member}/{partition}").as_bytes());
+    let weight = |member: &&str| mixed(u64::from(crc32fast::hash(member.as_bytes())) << 16 | u64::from(partition));
     members.iter().copied().max_by_key(weight)
+}
+
+/// A CRC alone is linear: of two members one could be preferred for all partitions. This is the finaliser of SplitMix64 (Steele, Lea and
+/// Flood, 2014).
+fn mixed(value: u64) -> u64 {
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
 }
 
 #[cfg(test)]

@@ -130,3 +130,6 @@ impl Engine {
         lost.for_each(|guard| guard.leave(now));
     }
 }
+
+#[cfg(test)]
+mod tests;

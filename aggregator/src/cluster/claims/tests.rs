@@ -156,3 +156,16 @@ fn what_a_dead_member_had_is_judged_again_within_seven_seconds() {
     (0..28).for_each(|_| world.step());
     assert!(taken(&world));
 }
+
+#[test]
+fn partitions_are_spread_and_few_move_when_one_goes() {
+    let all: Vec<String> = (0..50).map(|at| format!("member-{at}")).collect();
+    for three in all.chunks_exact(3) {
+        let three: Vec<&str> = three.iter().map(String::as_str).collect();
+        let by: Vec<_> = (0..PARTITIONS).map(|partition| preferred(partition, &three).unwrap()).collect();
+        assert!(three.iter().all(|member| by.contains(member)), "{by:?}");
+        for (partition, had) in (0..PARTITIONS).zip(&by).filter(|(_, had)| **had != three[0]) {
+            assert_eq!(preferred(partition, &three[1..]), Some(*had), "it was not the one that went");
+        }
+    }
+}
