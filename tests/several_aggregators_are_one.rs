@@ -227,3 +227,61 @@ async fn whatever_dies() -> Result<()> {
     });
     all.await.with_context(|| format!("{kept} requests are kept, and the Envoys had {ended}: seed {seed}, {faults:?}"))
 }
+
+/// Whether it said last that it judges this partition.
+fn judges(serin: &Serin, partition: u16) -> bool {
+    let of_it = format!("partition={partition}");
+    let log = serin.process.log();
+    let said = log.lines().rfind(|line| line.split_whitespace().any(|word| word == of_it));
+    said.is_some_and(|line| line.contains("judging from the log"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_goes_on_at_another_one() -> Result<()> {
+    let shop = Shop::open(2, 0.1).await?;
+    let nats = Nats::start(1, shop.dir()).await?;
+    let config = serin::configure(shop.dir(), &shop.routes)?;
+    let mut members = Vec::new();
+    for number in 0..2 {
+        let mut member = Member::new(number, &nats).await?;
+        member.start(&shop, &config).await?;
+        members.push(member);
+    }
+    let fronts: Vec<SocketAddr> = members.iter().map(|member| member.front.address).collect();
+    let dir = tempfile::Builder::new().prefix("serin-envoy-").tempdir()?;
+    let bootstrap = shop.bootstrap(ACCESS_LOG, fronts[0])?.cluster("serin", &fronts)?;
+    let envoy = Envoy::start(&bootstrap, 1, dir.path()).await?;
+    let load = Load::start(Plan { requests: 1_000_000, ..Plan::new(envoy.address, Protocol::Http1) })?;
+    let partition = ::serin::partition::of("shop");
+    let judge = poll::until("somebody to judge", SOON, async || {
+        Ok((0..2).find(|at| members[*at].serin().is_ok_and(|serin| judges(serin, partition))))
+    })
+    .await?;
+    let other = 1 - judge;
+    let trial_s = async |at: usize| {
+        let answer = members[at].serin()?.compare(0).await.ok();
+        anyhow::Ok(answer.and_then(|answer| answer.verdict).map_or(0, |verdict| verdict.trial_s))
+    };
+    poll::until("a trial of 15 s, asked of the other one", SOON, async || {
+        Ok((trial_s(other).await? >= 15).then_some(()))
+    })
+    .await?;
+    members[judge].serin.take().context("it does not run")?.process.kill();
+    members[judge].front.cut();
+    let killed = tokio::time::Instant::now();
+    let goes_on = poll::until("the trial to go on", SOON, async || {
+        let answer = members[other].serin()?.compare(0).await.ok();
+        let is_here = judges(members[other].serin()?, partition);
+        Ok(answer
+            .and_then(|answer| answer.verdict)
+            .map(|verdict| verdict.trial_s)
+            .filter(|trial_s| is_here && *trial_s > 0))
+    })
+    .await?;
+    eprintln!("taken over {:.1} s after the kill, {goes_on} s into the trial", killed.elapsed().as_secs_f64());
+    assert!(goes_on >= 15, "it began anew: {goes_on} s");
+    // Sooner or later the seconds in between are judged, too.
+    let tally = load.stop(SOON).await;
+    assert_eq!(envoy.idle(SOON).await?, tally.sent);
+    Ok(())
+}

@@ -7,6 +7,7 @@ use async_nats::jetstream::{
     object_store::{self, ObjectStore},
     stream::{self, Stream},
 };
+use backon::{ConstantBuilder, Retryable};
 use serin_history::Retention;
 
 use super::names;
@@ -15,6 +16,9 @@ use super::names;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Publications of the same message within this time are one.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// A cluster that elects a leader just now is asked again, for half a minute.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_TIMES: usize = 30;
 /// Copies of everything where the servers are a cluster of at least three.
 const REPLICAS: usize = 3;
 
@@ -70,8 +74,14 @@ impl Nats {
             .await
             .map_err(|source| ClusterError::Connect { servers: servers.to_owned(), source })?;
         let jetstream = ContextBuilder::new().timeout(ANSWER_WITHIN).ack_timeout(ANSWER_WITHIN).build(client.clone());
-        let prepared = prepare(client, jetstream, retention).await;
-        prepared.map_err(|Failed { what, reason }| ClusterError::Prepare { servers: servers.to_owned(), what, reason })
+        let prepared = (|| prepare(client.clone(), jetstream.clone(), retention))
+            .retry(ConstantBuilder::default().with_delay(ASK_AGAIN).with_max_times(ASK_TIMES))
+            .notify(|Failed { what, reason }, _| tracing::warn!("NATS cannot keep {what} yet: {reason}; trying again"));
+        prepared.await.map_err(|Failed { what, reason }| ClusterError::Prepare {
+            servers: servers.to_owned(),
+            what,
+            reason,
+        })
     }
 
     /// Our address as NATS sees it, with this port.
