@@ -1,9 +1,9 @@
-//! Several aggregators that share one NATS JetStream (IO, but for `claims`, `message` and `minutes`).
+//! Several aggregators that share one NATS JetStream (IO, but for `claims`, `message` and `roll_up`).
 //!
 //! ```text
 //! ingest -> engine -> historian -> Log: reports, split by partition, to the log   (a quorum has them, then they are acknowledged)
 //!                                        | each partition is read by the one aggregator that has claimed it
-//! claims (pure), work (IO) -> partition: log -> engine (judges), and -> minutes (pure) -> roll-ups, for fifteen days
+//! claims (pure), work (IO) -> partition: log -> engine (judges), and -> roll_up (pure) -> 10 s for a day, 60 s for fifteen
 //! actuator -> Agreed: decisions by compare-and-set; forward: questions to the aggregator that has the answer
 //! ```
 //!
@@ -16,10 +16,10 @@ mod connect;
 mod forward;
 mod log;
 mod message;
-mod minutes;
 mod names;
 mod partition;
 mod past;
+mod roll_up;
 mod verdicts;
 mod work;
 

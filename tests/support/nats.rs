@@ -81,6 +81,22 @@ impl Nats {
         addresses.iter().map(|address| format!("nats://{address}")).collect::<Vec<_>>().join(",")
     }
 
+    /// The processes that run.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.running.iter().flatten()
+    }
+
+    /// The bytes of all messages that one server keeps, before they are compressed.
+    ///
+    /// # Errors
+    /// When it does not tell.
+    pub async fn message_bytes(&self, at: usize) -> Result<u64> {
+        let monitor = *self.monitors.get(at).context("there is no such server")?;
+        let told = poll::get(monitor, "/jsz").await.context("NATS does not tell of JetStream")?;
+        let told: serde_json::Value = serde_json::from_str(&told)?;
+        told.get("bytes").and_then(serde_json::Value::as_u64).context("NATS tells no bytes")
+    }
+
     /// Ends one at once (SIGKILL).
     pub fn kill(&mut self, at: usize) {
         if let Some(mut process) = self.running.get_mut(at).and_then(Option::take) {

@@ -10,7 +10,7 @@ use async_nats::jetstream::{
 use backon::{ConstantBuilder, Retryable};
 use serin_history::Retention;
 
-use super::names;
+use super::{names, roll_up::Tier};
 
 /// How long NATS may take to answer: an election of a new leader takes a few seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -19,6 +19,8 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// A cluster that elects a leader just now is asked again, for half a minute.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASK_TIMES: usize = 30;
+/// How much longer than the live window reports stay in the log: a partition that nobody took meanwhile is rolled up then.
+const LOG_LONGER: Duration = Duration::from_secs(2 * 3_600);
 /// Copies of everything where the servers are a cluster of at least three.
 const REPLICAS: usize = 3;
 
@@ -55,7 +57,7 @@ pub struct Nats {
     pub(super) client: async_nats::Client,
     pub(super) jetstream: Context,
     pub(super) reports: Stream,
-    pub(super) minutes: Stream,
+    rolled_up: [Stream; 2],
     pub(super) work: kv::Store,
     pub(super) decisions: kv::Store,
     pub(super) recordings: ObjectStore,
@@ -82,6 +84,15 @@ impl Nats {
             what,
             reason,
         })
+    }
+
+    /// Where a tier is kept.
+    pub(super) fn rolled_up(&self, tier: Tier) -> &Stream {
+        let [tens, minutes] = &self.rolled_up;
+        match tier {
+            Tier::Tens => tens,
+            Tier::Minutes => minutes,
+        }
     }
 
     /// Our address as NATS sees it, with this port.
@@ -126,7 +137,8 @@ async fn prepare(client: async_nats::Client, jetstream: Context, retention: Rete
         ..stream::Config::default()
     };
     let [fine, coarse] = retention.tiers().map(|tier| Duration::from_secs(tier.keep_s));
-    let reports = |replicas| jetstream.get_or_create_stream(log(names::REPORTS, "serin.reports.*", fine, replicas));
+    let kept = Duration::from_secs(retention.live_s()) + LOG_LONGER;
+    let reports = |replicas| jetstream.get_or_create_stream(log(names::REPORTS, "serin.reports.*", kept, replicas));
     let (reports, num_replicas) = match reports(REPLICAS).await {
         Err(error) if is_no_cluster(&error) => {
             tracing::warn!("NATS is one server and no cluster of three: everything is kept once, and is lost with it");
@@ -135,8 +147,12 @@ async fn prepare(client: async_nats::Client, jetstream: Context, retention: Rete
         made => (made, REPLICAS),
     };
     let reports = reports.map_err(failed("the log of reports"))?;
-    let minutes = log(names::MINUTES, "serin.minutes.*", coarse, num_replicas);
-    let minutes = jetstream.get_or_create_stream(minutes).await.map_err(failed("the log by minute"))?;
+    let [tens, minutes] =
+        [(names::ROLLED_UP[0], "serin.tens.*", fine), (names::ROLLED_UP[1], "serin.minutes.*", coarse)].map(
+            |(name, subjects, max_age)| jetstream.get_or_create_stream(log(name, subjects, max_age, num_replicas)),
+        );
+    let (tens, minutes) = (tens.await, minutes.await);
+    let rolled_up = [tens.map_err(failed("ten seconds"))?, minutes.map_err(failed("minutes"))?];
     let bucket = |bucket: &str| kv::Config { bucket: bucket.to_owned(), num_replicas, ..kv::Config::default() };
     let work = keys(&jetstream, "who judges what", bucket(names::WORK)).await?;
     let decisions = keys(&jetstream, "decisions", bucket(names::DECISIONS)).await?;
@@ -148,7 +164,7 @@ async fn prepare(client: async_nats::Client, jetstream: Context, retention: Rete
             jetstream.create_object_store(config).await.map_err(failed("recordings"))?
         }
     };
-    Ok(Nats { client, jetstream, reports, minutes, work, decisions, recordings })
+    Ok(Nats { client, jetstream, reports, rolled_up, work, decisions, recordings })
 }
 
 fn is_no_cluster(error: &CreateStreamError) -> bool {

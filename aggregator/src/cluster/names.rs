@@ -1,11 +1,12 @@
 //! What things are called in NATS (pure).
 
+use super::roll_up::Tier;
 use crate::partition::Partition;
 
 /// The log: what every aggregator takes in.
 pub(super) const REPORTS: &str = "SERIN_REPORTS";
-/// The log, by minute.
-pub(super) const MINUTES: &str = "SERIN_MINUTES";
+/// The log in ten seconds, and in minutes.
+pub(super) const ROLLED_UP: [&str; 2] = ["SERIN_TENS", "SERIN_MINUTES"];
 /// Who is there, and who has which partition.
 pub(super) const WORK: &str = "serin-work";
 /// Decisions, by number.
@@ -20,9 +21,12 @@ pub(super) fn reports(partition: Partition) -> String {
     format!("serin.reports.{partition}")
 }
 
-/// The same, by minute.
-pub(super) fn minutes(partition: Partition) -> String {
-    format!("serin.minutes.{partition}")
+/// The same, rolled up.
+pub(super) fn rolled_up(tier: Tier, partition: Partition) -> String {
+    match tier {
+        Tier::Tens => format!("serin.tens.{partition}"),
+        Tier::Minutes => format!("serin.minutes.{partition}"),
+    }
 }
 
 /// What waits for a response; not kept.

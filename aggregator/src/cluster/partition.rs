@@ -5,14 +5,12 @@ use std::{sync::Arc, time::Duration};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
 use prost::Message;
-use serin_proto::v1::RolledUp;
 use tokio_stream::StreamExt;
 
 use super::{
-    Agreed, Nats, message,
-    minutes::Roller,
-    names,
+    Agreed, Nats, message, names,
     past::{self, LastRollUp, Unread},
+    roll_up::{Roller, Tier},
 };
 use crate::{
     engine::{Logged, Shared, Taken},
@@ -21,8 +19,6 @@ use crate::{
     store,
 };
 
-/// How often the log is rolled up, at least.
-const ROLL_UP_EVERY: Duration = Duration::from_secs(60);
 /// After something failed it is begun again from the log.
 const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -39,7 +35,7 @@ pub(super) struct Partitioned {
 enum Ended {
     #[error(transparent)]
     Unread(#[from] Unread),
-    #[error("its minutes were rolled up by another aggregator")]
+    #[error("it was rolled up by another aggregator")]
     RolledUpElsewhere,
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -59,8 +55,7 @@ pub(super) async fn run(partition: Partition, with: Partitioned) {
 
 async fn judge(partition: Partition, with: &Partitioned) -> Result<(), Ended> {
     let Partitioned { nats, engine, .. } = with;
-    let rolled = past::last_roll_up(nats, partition).await?;
-    let mut ahead = Ahead::new(partition, rolled);
+    let mut ahead = Ahead::read(nats, partition).await?;
     let mut waiting = nats.client.subscribe(names::waiting(partition)).await.map_err(Unread::nats)?;
     let (mut messages, mut pending) =
         past::from_time(&nats.reports, names::reports(partition), ahead.from_s(with.live_window)).await?;
@@ -76,7 +71,7 @@ async fn judge(partition: Partition, with: &Partitioned) -> Result<(), Ended> {
     }
     tracing::info!(partition, reports = reports.len(), "judging from the log");
     engine.event(Shared::Took(partition, Taken { reports, decisions: with.agreed.of(partition) }).into()).await?;
-    let mut roll_up = tokio::time::interval(ROLL_UP_EVERY);
+    let mut roll_up = tokio::time::interval(Duration::from_secs(past::ROLL_UP_EVERY_S));
     roll_up.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -99,22 +94,33 @@ async fn judge(partition: Partition, with: &Partitioned) -> Result<(), Ended> {
 struct Ahead {
     partition: Partition,
     logged: store::Logged,
+    tiers: Vec<Rolling>,
+}
+
+struct Rolling {
+    tier: Tier,
     roller: Roller,
-    /// The sequence of the last roll-up, and when it was written.
-    rolled: Option<LastRollUp>,
+    last: Option<LastRollUp>,
 }
 
 impl Ahead {
-    fn new(partition: Partition, rolled: Option<LastRollUp>) -> Self {
-        let roller = Roller::new(rolled.as_ref().map_or(0, |rolled| rolled.upto));
-        Ahead { partition, logged: store::Logged::default(), roller, rolled }
+    /// Goes on behind what is rolled up.
+    async fn read(nats: &Nats, partition: Partition) -> Result<Self, Unread> {
+        let mut tiers = Vec::new();
+        for tier in Tier::ALL {
+            let last = past::last_roll_up(nats, tier, partition).await?;
+            let roller = Roller::new(tier, last.as_ref().map_or(0, |last| last.upto));
+            tiers.push(Rolling { tier, roller, last });
+        }
+        Ok(Ahead { partition, logged: store::Logged::default(), tiers })
     }
 
     /// Where to begin: with what is judged again, what is to be rolled up, and what may come again.
     fn from_s(&self, live_window: Duration) -> u64 {
-        let live_s = now().minus(live_window).second();
-        let before = ROLL_UP_EVERY.as_secs() + past::AGAIN_S;
-        self.rolled.as_ref().map_or(0, |rolled| live_s.min(rolled.written.second().saturating_sub(before)))
+        let before = past::ROLL_UP_EVERY_S + past::AGAIN_S;
+        let rolled = self.tiers.iter().map(|tier| tier.last.as_ref().map_or(0, |last| last.written.second()));
+        let rolled_s = rolled.min().unwrap_or_default().saturating_sub(before);
+        now().minus(live_window).second().min(rolled_s)
     }
 
     fn take(&mut self, message: &async_nats::jetstream::Message) -> Result<Vec<Logged>, Unread> {
@@ -122,35 +128,44 @@ impl Ahead {
         let (sequence, written) = (info.stream_sequence, past::time_of(info.published));
         let reports = message::decode(&message.payload).map_err(Unread::damaged)?;
         let new: Vec<Logged> = past::new_ones(&mut self.logged, reports, written).collect();
-        self.roller.add(sequence, &new);
+        self.tiers.iter_mut().for_each(|tier| tier.roller.add(sequence, &new));
         Ok(new)
     }
 
     async fn roll_up_if_full(&mut self, nats: &Nats) -> Result<(), Ended> {
-        if self.roller.is_full() { self.roll_up(nats).await } else { Ok(()) }
-    }
-
-    /// Writes the roll-up behind the last one, if no other was written meanwhile.
-    async fn roll_up(&mut self, nats: &Nats) -> Result<(), Ended> {
-        self.logged.forget(now());
-        let Some(rolled) = self.roller.close() else { return Ok(()) };
-        let sequence = self.write(nats, &rolled).await?;
-        self.rolled = Some(LastRollUp { upto: rolled.upto, sequence, written: now() });
+        for tier in self.tiers.iter_mut().filter(|tier| tier.roller.is_full()) {
+            tier.roll_up(nats, self.partition).await?;
+        }
         Ok(())
     }
 
-    async fn write(&self, nats: &Nats, rolled: &RolledUp) -> Result<u64, Ended> {
-        let after = self.rolled.as_ref().map_or(0, |rolled| rolled.sequence);
+    async fn roll_up(&mut self, nats: &Nats) -> Result<(), Ended> {
+        self.logged.forget(now());
+        for tier in &mut self.tiers {
+            tier.roll_up(nats, self.partition).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Rolling {
+    /// Writes the roll-up behind the last one, if no other was written meanwhile.
+    async fn roll_up(&mut self, nats: &Nats, partition: Partition) -> Result<(), Ended> {
+        let Some(rolled) = self.roller.close() else { return Ok(()) };
+        let after = self.last.as_ref().map_or(0, |last| last.sequence);
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, after.to_string().as_str());
-        let subject = names::minutes(self.partition);
+        let subject = names::rolled_up(self.tier, partition);
         let sent = nats.jetstream.publish_with_headers(subject, headers, rolled.encode_to_vec().into()).await;
         let written = match sent {
             Ok(written) => written.await,
             Err(error) => Err(error),
         };
         match written {
-            Ok(written) => Ok(written.sequence),
+            Ok(written) => {
+                self.last = Some(LastRollUp { upto: rolled.upto, sequence: written.sequence, written: now() });
+                Ok(())
+            }
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Err(Ended::RolledUpElsewhere),
             Err(error) => Err(Unread::nats(error).into()),
         }

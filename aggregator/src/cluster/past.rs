@@ -12,11 +12,15 @@ use serin_proto::v1::RolledUp;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 
-use super::{Nats, message, minutes, names};
+use super::{
+    Nats, message, names,
+    roll_up::{self, Tier},
+};
 use crate::{
     engine::Logged,
     partition::{self, PARTITIONS, Partition},
     report::SeriesKey,
+    shell::now,
     store,
     time::UnixMicros,
 };
@@ -25,6 +29,8 @@ use crate::{
 const LATE_S: u64 = 3_600;
 /// How far clocks may be ahead of NATS's.
 const AHEAD_S: u64 = 10;
+/// How often the log is rolled up, at least.
+pub(super) const ROLL_UP_EVERY_S: u64 = 60;
 /// How much of the log before a stretch is read to know what comes in it again.
 pub(super) const AGAIN_S: u64 = 300;
 
@@ -58,8 +64,8 @@ pub(super) struct LastRollUp {
 }
 
 /// The last roll-up of a partition; `None` before the first.
-pub(super) async fn last_roll_up(nats: &Nats, partition: Partition) -> Result<Option<LastRollUp>, Unread> {
-    match nats.minutes.get_last_raw_message_by_subject(&names::minutes(partition)).await {
+pub(super) async fn last_roll_up(nats: &Nats, tier: Tier, partition: Partition) -> Result<Option<LastRollUp>, Unread> {
+    match nats.rolled_up(tier).get_last_raw_message_by_subject(&names::rolled_up(tier, partition)).await {
         Ok(message) => {
             let rolled = RolledUp::decode(message.payload).map_err(Unread::damaged)?;
             let written = time_of(message.time);
@@ -95,14 +101,29 @@ pub(super) async fn read(nats: &Nats, query: &Query, entries: mpsc::Sender<Entry
         Some(service) => partition::of(service)..partition::of(service) + 1,
         None => 0..PARTITIONS,
     };
-    let is_fine = !query.resolution_s.max(1).is_multiple_of(minutes::MINUTE_S);
+    let tier = tier(nats, query, now().second());
     for partition in partitions {
         let mut open = Open { query, sums: BTreeMap::new(), entries: &entries };
-        let rolled = if is_fine { None } else { read_minutes(nats, partition, &mut open).await? };
+        let rolled = match tier {
+            Some(tier) => read_tier(nats, tier, partition, &mut open).await?,
+            None => None,
+        };
         read_log(nats, partition, rolled, &mut open).await?;
         open.close(u64::MAX).await;
     }
     Ok(())
+}
+
+/// The coarsest that is as fine as wanted, or the finest that still has all of the time. `None` is the log itself.
+fn tier(nats: &Nats, query: &Query, now_s: u64) -> Option<Tier> {
+    let wanted = Tier::ALL.into_iter().rfind(|tier| query.resolution_s.max(1).is_multiple_of(tier.seconds()));
+    let age_s = now_s.saturating_sub(query.from_s);
+    let is_kept = |stream: &Stream| age_s <= stream.cached_info().config.max_age.as_secs();
+    match wanted {
+        None if is_kept(&nats.reports) => None,
+        None | Some(Tier::Tens) if is_kept(nats.rolled_up(Tier::Tens)) => Some(Tier::Tens),
+        _ => Some(Tier::Minutes),
+    }
 }
 
 /// Entries that more may come for.
@@ -138,10 +159,15 @@ impl Open<'_> {
 }
 
 /// Up to which sequence of the log all is read.
-async fn read_minutes(nats: &Nats, partition: Partition, open: &mut Open<'_>) -> Result<Option<LastRollUp>, Unread> {
-    let Some(last) = last_roll_up(nats, partition).await? else { return Ok(None) };
+async fn read_tier(
+    nats: &Nats,
+    tier: Tier,
+    partition: Partition,
+    open: &mut Open<'_>,
+) -> Result<Option<LastRollUp>, Unread> {
+    let Some(last) = last_roll_up(nats, tier, partition).await? else { return Ok(None) };
     let from_s = open.query.from_s.saturating_sub(AHEAD_S);
-    let (mut messages, pending) = from_time(&nats.minutes, names::minutes(partition), from_s).await?;
+    let (mut messages, pending) = from_time(nats.rolled_up(tier), names::rolled_up(tier, partition), from_s).await?;
     if pending == 0 {
         return Ok(Some(last));
     }
@@ -153,9 +179,10 @@ async fn read_minutes(nats: &Nats, partition: Partition, open: &mut Open<'_>) ->
             break;
         }
         let rolled = RolledUp::decode(message.payload.clone()).map_err(Unread::damaged)?;
-        for (key, minute, sum) in minutes::read(rolled).map_err(Unread::damaged)? {
-            // A minute that the span begins in is read whole.
-            if let Some(entry) = open.entry(minute.max(open.query.from_s.min(minute + minutes::MINUTE_S - 1)), &key) {
+        for (key, start_s, sum) in roll_up::read(rolled).map_err(Unread::damaged)? {
+            // What the span begins in is read whole.
+            let within = start_s.max(open.query.from_s.min(start_s + tier.seconds() - 1));
+            if let Some(entry) = open.entry(within, &key) {
                 entry.merge(&sum);
             }
         }
@@ -175,8 +202,8 @@ async fn read_log(
     open: &mut Open<'_>,
 ) -> Result<(), Unread> {
     let after = rolled.as_ref().map_or(0, |rolled| rolled.upto);
-    // The end of a roll-up was written at most a minute before it.
-    let rolled_s = rolled.map_or(0, |rolled| rolled.written.second().saturating_sub(minutes::MINUTE_S));
+    // The end of a roll-up was written at most this long before it.
+    let rolled_s = rolled.map_or(0, |rolled| rolled.written.second().saturating_sub(ROLL_UP_EVERY_S));
     let from_s = open.query.from_s.max(rolled_s).saturating_sub(AHEAD_S + AGAIN_S);
     let (mut messages, mut pending) = from_time(&nats.reports, names::reports(partition), from_s).await?;
     let mut logged = store::Logged::default();
@@ -194,7 +221,7 @@ async fn read_log(
         for Logged { second, deltas } in new_ones(&mut logged, reports, written) {
             for delta in deltas.iter().filter(|_| sequence > after) {
                 if let Some(entry) = open.entry(second, &delta.series) {
-                    minutes::add(entry, delta);
+                    roll_up::add(entry, delta);
                 }
             }
         }

@@ -606,7 +606,7 @@ pub struct LoggedReports {
     #[prost(message, repeated, tag = "1")]
     pub reports: ::prost::alloc::vec::Vec<ReportRequest>,
 }
-/// What a partition's aggregator has rolled up: all reports of one stretch of the log, summed by minute and series.
+/// What a partition's aggregator has rolled up: all reports of one stretch of the log, summed by series and ten seconds or minutes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RolledUp {
     /// The log's sequences that are in here: above `after`, up to `upto`.
@@ -626,12 +626,12 @@ pub struct RolledUpSeries {
     #[prost(enumeration = "Vantage", tag = "2")]
     pub vantage: i32,
     #[prost(message, repeated, tag = "3")]
-    pub minutes: ::prost::alloc::vec::Vec<RolledUpMinute>,
+    pub slots: ::prost::alloc::vec::Vec<RolledUpSlot>,
 }
-/// One minute of one series.
+/// One stretch of time of one series.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RolledUpMinute {
-    /// Where it begins, in seconds since 1970: a multiple of 60.
+pub struct RolledUpSlot {
+    /// Where it begins, in seconds since 1970: a multiple of 10, or of 60.
     #[prost(uint64, tag = "1")]
     pub start_s: u64,
     #[prost(message, optional, tag = "2")]

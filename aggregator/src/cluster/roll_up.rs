@@ -1,4 +1,4 @@
-//! Rolls the log up by minute (pure): each roll-up sums one stretch of it, so that none is counted twice, whoever goes on with it.
+//! Rolls the log up to coarser time (pure): each roll-up sums one stretch of it, so that none is counted twice, whoever goes on with it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,14 +17,35 @@ use crate::{
     report::{Delta, SeriesKey},
 };
 
-pub(super) const MINUTE_S: u64 = 60;
+/// What the log is rolled up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tier {
+    /// 10 s.
+    Tens,
+    /// 60 s.
+    Minutes,
+}
+
+impl Tier {
+    /// Both, the finer first.
+    pub(super) const ALL: [Tier; 2] = [Tier::Tens, Tier::Minutes];
+
+    /// Seconds in one histogram.
+    pub(super) fn seconds(self) -> u64 {
+        match self {
+            Tier::Tens => 10,
+            Tier::Minutes => 60,
+        }
+    }
+}
+
 /// A roll-up is closed when about this much is in it, so that it stays a message of less than 1 MiB with one more report of the log.
 const FULL_BYTES: usize = 384 << 10;
 /// What a bucket takes in a message, at most: its gap and a count of up to four bytes.
 const BUCKET_BYTES: usize = 6;
-/// What a series and a minute of it take besides.
+/// What a series and a stretch of it take besides.
 const SERIES_BYTES: usize = 160;
-const MINUTE_BYTES: usize = 24;
+const SLOT_BYTES: usize = 24;
 
 /// Adds what was counted.
 pub(super) fn add(sum: &mut Histograms, delta: &Delta) {
@@ -36,6 +57,7 @@ pub(super) fn add(sum: &mut Histograms, delta: &Delta) {
 /// The stretch of the log that is being rolled up.
 #[derive(Debug)]
 pub(super) struct Roller {
+    tier: Tier,
     /// The log's sequence up to which everything is in earlier roll-ups.
     after: u64,
     upto: u64,
@@ -45,8 +67,8 @@ pub(super) struct Roller {
 
 impl Roller {
     /// Goes on behind an earlier roll-up.
-    pub(super) fn new(after: u64) -> Self {
-        Roller { after, upto: after, series: HashMap::new(), bytes: 0 }
+    pub(super) fn new(tier: Tier, after: u64) -> Self {
+        Roller { tier, after, upto: after, series: HashMap::new(), bytes: 0 }
     }
 
     /// Takes what one message of the log counted, of which everything that was counted before is left out.
@@ -56,14 +78,14 @@ impl Roller {
         }
         self.upto = sequence;
         for report in reports {
-            let minute = report.second / MINUTE_S * MINUTE_S;
+            let start_s = report.second / self.tier.seconds() * self.tier.seconds();
             for delta in &report.deltas {
-                let minutes = self.series.entry(Arc::clone(&delta.series)).or_insert_with(|| {
+                let slots = self.series.entry(Arc::clone(&delta.series)).or_insert_with(|| {
                     self.bytes += SERIES_BYTES;
                     BTreeMap::new()
                 });
-                let sum = minutes.entry(minute).or_insert_with(|| {
-                    self.bytes += MINUTE_BYTES;
+                let sum = slots.entry(start_s).or_insert_with(|| {
+                    self.bytes += SLOT_BYTES;
                     Histograms::default()
                 });
                 let before = sum.upstream.iter().len() + sum.total.iter().len();
@@ -80,25 +102,25 @@ impl Roller {
 
     /// Closes the stretch and begins the next one; `None` where nothing came.
     pub(super) fn close(&mut self) -> Option<v1::RolledUp> {
-        let Roller { after, upto, series, .. } = std::mem::replace(self, Roller::new(self.upto));
-        let wire = |(key, minutes): (Arc<SeriesKey>, BTreeMap<u64, Histograms>)| {
+        let Roller { after, upto, series, .. } = std::mem::replace(self, Roller::new(self.tier, self.upto));
+        let wire = |(key, slots): (Arc<SeriesKey>, BTreeMap<u64, Histograms>)| {
             let SeriesKey { service, route, release, pod, outcome, vantage } = (*key).clone();
             v1::RolledUpSeries {
                 series: Some(v1::Series { id: 0, service, route, release, pod, outcome: outcome.into() }),
                 vantage: vantage.into(),
-                minutes: minutes.into_iter().map(|(start_s, sum)| minute(start_s, &sum)).collect(),
+                slots: slots.into_iter().map(|(start_s, sum)| slot(start_s, &sum)).collect(),
             }
         };
         (upto > after).then(|| v1::RolledUp { after, upto, series: series.into_iter().map(wire).collect() })
     }
 }
 
-fn minute(start_s: u64, sum: &Histograms) -> v1::RolledUpMinute {
+fn slot(start_s: u64, sum: &Histograms) -> v1::RolledUpSlot {
     let some = |counts: &Counts| (!counts.is_empty()).then(|| convert::to_wire(counts));
-    v1::RolledUpMinute { start_s, upstream: some(&sum.upstream), total: some(&sum.total), retries: sum.retries }
+    v1::RolledUpSlot { start_s, upstream: some(&sum.upstream), total: some(&sum.total), retries: sum.retries }
 }
 
-/// What one roll-up has of each series and minute.
+/// What one roll-up has of each series and stretch of time.
 ///
 /// # Errors
 /// When a distribution in it breaks a rule.
@@ -110,11 +132,11 @@ pub(super) fn read(rolled: v1::RolledUp) -> Result<Vec<(Arc<SeriesKey>, u64, His
         let outcome = series.outcome();
         let v1::Series { service, route, release, pod, .. } = series;
         let key = Arc::new(SeriesKey { service, route, release, pod, outcome, vantage });
-        for minute in of.minutes {
+        for slot in of.slots {
             let counts = |wire: Option<v1::Distribution>| convert::from_wire(&wire.unwrap_or_default());
-            let (upstream, total) = (counts(minute.upstream)?, counts(minute.total)?);
-            let sum = Histograms { upstream, total, retries: minute.retries.min(COUNT_MAX) };
-            all.push((Arc::clone(&key), minute.start_s, sum));
+            let (upstream, total) = (counts(slot.upstream)?, counts(slot.total)?);
+            let sum = Histograms { upstream, total, retries: slot.retries.min(COUNT_MAX) };
+            all.push((Arc::clone(&key), slot.start_s, sum));
         }
     }
     Ok(all)
@@ -144,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_stretch_is_summed_by_minute_and_series() {
-        let mut roller = Roller::new(40);
+        let mut roller = Roller::new(Tier::Minutes, 40);
         roller.add(39, &[logged(61, "a", 5)]);
         roller.add(41, &[logged(61, "a", 5), logged(119, "a", 5)]);
         roller.add(44, &[logged(120, "a", 5), logged(60, "b", 9)]);
@@ -163,7 +185,7 @@ mod tests {
 
     #[test]
     fn it_is_full_before_the_message_is_too_long() {
-        let mut roller = Roller::new(0);
+        let mut roller = Roller::new(Tier::Tens, 0);
         let mut sequence = 0;
         while !roller.is_full() {
             sequence += 1;
