@@ -58,7 +58,7 @@ async fn judge(partition: Partition, with: &Partitioned) -> Result<(), Ended> {
     let mut ahead = Ahead::read(nats, partition).await?;
     let mut waiting = nats.client.subscribe(names::waiting(partition)).await.map_err(Unread::nats)?;
     let (mut messages, mut pending) =
-        past::from_time(&nats.reports, names::reports(partition), ahead.from_s(with.live_window)).await?;
+        past::from_time(&nats.reports, names::reports(partition), ahead.begin_s(with.live_window)).await?;
     let mut reports = Vec::new();
     let live_s = now().minus(with.live_window).second();
     while pending > 0
@@ -116,7 +116,7 @@ impl Ahead {
     }
 
     /// Where to begin: with what is judged again, what is to be rolled up, and what may come again.
-    fn from_s(&self, live_window: Duration) -> u64 {
+    fn begin_s(&self, live_window: Duration) -> u64 {
         let before = past::ROLL_UP_EVERY_S + past::AGAIN_S;
         let rolled = self.tiers.iter().map(|tier| tier.last.as_ref().map_or(0, |last| last.written.second()));
         let rolled_s = rolled.min().unwrap_or_default().saturating_sub(before);

@@ -140,7 +140,7 @@ fn a_rollback_that_another_one_did_not_come_to_write_is_taken_up() {
     let decided = judge(&mut first, START + 1..START + 60, Outcome::ServerError);
     let decision = decision(&decided).unwrap().clone();
     event(&mut second, Shared::Decided(Box::new(decision.clone())), settled(START + 60));
-    assert_eq!(second.decisions("shop", 10), [decision.clone()]);
+    assert_eq!(second.decisions("shop", 10), std::slice::from_ref(&decision));
     let reports = (START + 1..START + 60).map(|second| counted(second, Outcome::ServerError)).collect();
     let taken = Taken { reports, decisions: vec![decision.clone()] };
     let effects = event(&mut second, Shared::Took(ours(), taken), settled(START + 61));
