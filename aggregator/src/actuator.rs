@@ -8,7 +8,7 @@ use std::{
 };
 
 use serin_proto::v1::Decision;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     actuate::{self, Intent},
@@ -32,6 +32,13 @@ pub enum Order {
         decision: u64,
         /// Its recording.
         recording: Arc<Kept>,
+    },
+    /// Say whether a decision is kept, as all orders before this one have it, and is not another aggregator's.
+    Settle {
+        /// Which one.
+        decision: u64,
+        /// Where the answer goes.
+        answer: oneshot::Sender<bool>,
     },
     /// Write the rollback of a service.
     RollBack {
@@ -69,6 +76,10 @@ impl Actuator {
                     self.persist(*decision).await;
                 }
                 Order::Record { decision, recording } => self.record(decision, recording).await,
+                Order::Settle { decision, answer } => {
+                    // Whoever asked may have gone away.
+                    let _ = answer.send(!self.overtaken.contains(&decision));
+                }
                 Order::RollBack { decision, .. } if self.overtaken.contains(&decision) => {}
                 Order::RollBack { decision, service } => {
                     let results = self.roll_back(service).await;

@@ -9,7 +9,7 @@ use serin_proto::v1::{
     RecordingPart, Verdict, WatchVerdictsRequest, control_client::ControlClient, control_server,
     query_client::QueryClient, query_server, read_recording_request::Of,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{
     Stream, StreamExt,
     wrappers::{BroadcastStream, ReceiverStream},
@@ -17,8 +17,9 @@ use tokio_stream::{
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, transport::Channel};
 
 use crate::{
+    actuator::Order,
     cluster::{Forward, forwarded},
-    engine::{NotCleared, Recorded},
+    engine::{Effect, NotCleared, Recorded},
     historian::Past,
     history::Decisions,
     recording::file,
@@ -40,12 +41,29 @@ pub struct Query {
     decisions: Arc<dyn Decisions>,
     past: Arc<dyn Past>,
     forward: Option<Forward>,
+    orders: mpsc::UnboundedSender<Order>,
 }
 
 impl Query {
     /// Asks this engine.
-    pub fn new(engine: Handle, decisions: Arc<dyn Decisions>, past: Arc<dyn Past>, forward: Option<Forward>) -> Self {
-        Query { engine, decisions, past, forward }
+    pub fn new(
+        engine: Handle,
+        orders: mpsc::UnboundedSender<Order>,
+        decisions: Arc<dyn Decisions>,
+        past: Arc<dyn Past>,
+        forward: Option<Forward>,
+    ) -> Self {
+        Query { engine, decisions, past, forward, orders }
+    }
+
+    /// Whether what was just done to a decision is kept, and is not undone by another aggregator.
+    async fn settles(&self, decision: Option<u64>) -> Result<bool, Status> {
+        let Some(decision) = decision else { return Ok(true) };
+        // When this is answered, what was done has been ordered.
+        self.engine.ask(|_, _| ()).await.map_err(unavailable)?;
+        let (answer, wait) = oneshot::channel();
+        let asked = self.orders.send(Order::Settle { decision, answer }).is_ok();
+        if asked { wait.await.map_err(|_| unavailable(Stopped)) } else { Err(unavailable(Stopped)) }
     }
 
     /// The way to the aggregator that judges a service; `None` where that is this one.
@@ -57,6 +75,10 @@ impl Query {
         }
         forward.to(service, metadata).await.map(Some)
     }
+}
+
+fn decision_in(effects: &[Effect]) -> Option<u64> {
+    effects.iter().find_map(|effect| if let Effect::Persist(decision) = effect { Some(decision.id) } else { None })
 }
 
 fn unavailable(stopped: Stopped) -> Status {
@@ -173,11 +195,14 @@ impl control_server::Control for Query {
         let ClearRequest { service, release } = message;
         let of = format!("release `{release}` of service `{service}`");
         let cleared = self.engine.order(move |engine, now| match engine.clear(&service, &release, now) {
-            Ok(effects) => (Ok(()), effects),
+            Ok(effects) => (Ok(decision_in(&effects)), effects),
             Err(error) => (Err(error), Vec::new()),
         });
         match cleared.await.map_err(unavailable)? {
-            Ok(()) => Ok(Response::new(ClearResponse {})),
+            Ok(decision) if self.settles(decision).await? => Ok(Response::new(ClearResponse {})),
+            Ok(_) => {
+                Err(Status::unavailable(format!("{of}: another aggregator takes it over: try again in a few seconds")))
+            }
             Err(error @ NotCleared::NotCondemned) => Err(Status::not_found(format!("{of}: {error}"))),
             Err(error @ NotCleared::Writing) => Err(Status::unavailable(format!("{of}: {error}"))),
         }

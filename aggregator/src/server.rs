@@ -91,6 +91,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (keeping_now, keeping) = watch::channel(past.is_open());
     let (reports, kept) = mpsc::unbounded_channel();
     let (orders, receiver) = mpsc::unbounded_channel();
+    let ordering = orders.clone();
     let (cluster, abroad) = shared.unzip();
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
     let services: Arc<[Service]> = config.services.into();
@@ -108,7 +109,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     });
     tokio::spawn(historian::run(Arc::clone(&past), Arc::clone(&services), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(services, handle.clone()));
-    let query = Query::new(handle.clone(), decisions, past, cluster.as_ref().map(Cluster::forward));
+    let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
     if let Some(cluster) = cluster {
         let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
         tasks.spawn(async move {

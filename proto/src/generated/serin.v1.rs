@@ -1999,7 +1999,8 @@ pub mod control_client {
             self
         }
         /// Lifts the condemnation of a release, so that it may take traffic and be judged anew. NOT_FOUND when it is
-        /// not condemned, UNAVAILABLE while its rollback is being written. It does not change any weight.
+        /// not condemned, UNAVAILABLE while its rollback is being written, or while another aggregator takes the service over. When
+        /// it is answered it is kept. It does not change any weight.
         pub async fn clear(
             &mut self,
             request: impl tonic::IntoRequest<super::ClearRequest>,
@@ -2035,7 +2036,8 @@ pub mod control_server {
     #[async_trait]
     pub trait Control: std::marker::Send + std::marker::Sync + 'static {
         /// Lifts the condemnation of a release, so that it may take traffic and be judged anew. NOT_FOUND when it is
-        /// not condemned, UNAVAILABLE while its rollback is being written. It does not change any weight.
+        /// not condemned, UNAVAILABLE while its rollback is being written, or while another aggregator takes the service over. When
+        /// it is answered it is kept. It does not change any weight.
         async fn clear(
             &self,
             request: tonic::Request<super::ClearRequest>,
