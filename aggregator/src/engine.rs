@@ -477,6 +477,7 @@ impl Engine {
             effects.extend(self.judge(second, now, |_| true));
         }
         self.judged = self.judged.max(complete);
+        self.slices.fold(self.judged);
         effects
     }
 
