@@ -1,7 +1,13 @@
-//! `/metrics`: what the engine knows, in Prometheus's text form. Cardinality is bounded by the configuration.
+//! `/metrics`: what the engine knows, as text, or in Prometheus's protobuf, which has native histograms. Cardinality is bounded by the
+//! configuration (`docs/prometheus.md`).
+
+mod latency;
+mod native;
+
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
-    encoding::text::encode,
+    encoding::{prometheus_protobuf, prometheus_text, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
@@ -12,19 +18,67 @@ use crate::{engine::Engine, time::UnixMicros};
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge>;
+type Ratios = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// All metrics.
-///
-/// # Errors
-/// Never in practice: writing to a string does not fail.
-pub fn render(engine: &Engine, now: UnixMicros) -> Result<String, std::fmt::Error> {
+/// How a scrape is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus's text format 0.0.4, which everything understands.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// `io.prometheus.client.MetricFamily`, each behind its length.
+    Protobuf,
+}
+
+impl Format {
+    /// The one that a scraper prefers which accepts these: Prometheus names protobuf only where it wants native histograms.
+    pub fn accepted(accept: &str) -> Self {
+        let protobuf = accept.contains("application/vnd.google.protobuf")
+            && accept.contains("proto=io.prometheus.client.MetricFamily");
+        match () {
+            () if protobuf => Format::Protobuf,
+            () if accept.contains("application/openmetrics-text") => Format::OpenMetrics,
+            () => Format::Text,
+        }
+    }
+
+    /// For the header `content-type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
+        }
+    }
+}
+
+/// What the engine knows.
+pub fn gather(engine: &Engine, now: UnixMicros) -> Registry {
     let mut registry = Registry::default();
     requests(&mut registry, engine);
     reports(&mut registry, engine, now);
     verdicts(&mut registry, engine);
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    Ok(text)
+    registry.register_collector(Box::new(latency::Latencies::of(engine)));
+    registry
+}
+
+/// It as it is sent.
+///
+/// # Errors
+/// Never in practice: writing to memory does not fail.
+pub fn encode(registry: &Registry, format: Format) -> Result<Vec<u8>, String> {
+    match format {
+        Format::Protobuf => prometheus_protobuf::encode_to_vec(registry).map_err(|error| error.to_string()),
+        Format::Text | Format::OpenMetrics => {
+            let mut text = String::new();
+            let encode = if format == Format::Text { prometheus_text::encode } else { text::encode };
+            encode(&mut text, registry).map_err(|error| error.to_string())?;
+            Ok(text.into_bytes())
+        }
+    }
 }
 
 fn requests(registry: &mut Registry, engine: &Engine) {
@@ -98,6 +152,7 @@ fn verdicts(registry: &mut Registry, engine: &Engine) {
             states.get_or_create(&labels).set((verdict.state() == state).into());
         }
     }
+    evidence(registry, engine);
     registry.register("serin_verdict", "1 for the current verdict of each service, 0 for the others", states);
     registry.register("serin_condemned", "1 while the candidate is condemned", condemned);
     let decisions = Gauges::default();
@@ -106,6 +161,39 @@ fn verdicts(registry: &mut Registry, engine: &Engine) {
         decisions.get_or_create(&vec![("service", decision.service), ("stage", last.word())]).inc();
     }
     registry.register("serin_decisions", "Decisions by how far they came", decisions);
+}
+
+/// What the evidence says of each metric that is compared.
+fn evidence(registry: &mut Registry, engine: &Engine) {
+    let [ratios, lows, highs, evidences, needed] = std::array::from_fn(|_| Ratios::default());
+    for verdict in engine.verdicts() {
+        for finding in &verdict.findings {
+            let labels = vec![
+                ("service", verdict.service.clone()),
+                ("candidate", verdict.candidate.clone()),
+                ("route", finding.route.clone()),
+                ("metric", finding.metric.clone()),
+            ];
+            let known = finding.ratio > 0.0;
+            for (family, value) in [(&ratios, finding.ratio), (&lows, finding.ratio_low), (&highs, finding.ratio_high)]
+            {
+                if known && value > 0.0 {
+                    family.get_or_create(&labels).set(value);
+                }
+            }
+            evidences.get_or_create(&labels).set(finding.log_evidence);
+            needed.get_or_create(&labels).set(finding.log_threshold);
+        }
+    }
+    registry.register("serin_ratio", "Candidate over baseline, of each metric that is compared", ratios);
+    registry.register("serin_ratio_low", "Lower end of the ratio's 95% interval, valid at any time", lows);
+    registry.register("serin_ratio_high", "Upper end of the ratio's 95% interval, valid at any time", highs);
+    registry.register("serin_evidence_log", "Natural logarithm of the evidence (e-value) for a regression", evidences);
+    registry.register(
+        "serin_evidence_log_needed",
+        "The serin_evidence_log at which the candidate is condemned",
+        needed,
+    );
 }
 
 fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
