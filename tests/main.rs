@@ -18,6 +18,7 @@ mod every_request_is_counted_once;
 mod labels_come_from_where_they_should;
 mod manifests_match_the_schemas;
 mod nothing_is_lost_or_doubled;
+mod prometheus_understands_what_is_exposed;
 mod several_aggregators_are_one;
 mod the_aggregator_may_be_absent;
 mod the_death_of_the_proxy;

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use prometheus_client::{
     encoding::{prometheus_protobuf, prometheus_text, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 use serin_proto::v1::{DecisionStage, Proxy, ReporterState, VerdictState};
 
@@ -55,9 +55,14 @@ impl Format {
     }
 }
 
-/// What the engine knows.
-pub fn gather(engine: &Engine, now: UnixMicros) -> Registry {
+/// What the engine knows, and whether what was counted is kept.
+pub fn gather(engine: &Engine, is_kept: bool, now: UnixMicros) -> Registry {
     let mut registry = Registry::default();
+    let kept = "1 while what was counted is kept, on disk or in NATS; 0 while that fails: see the log";
+    gauge(&mut registry, "serin_history_kept", kept, is_kept.into());
+    let judged = "Services that are judged here, and not by another aggregator";
+    let services = engine.verdicts().filter(|verdict| engine.judges(&verdict.service)).count();
+    gauge(&mut registry, "serin_services_judged", judged, u64::try_from(services).unwrap_or(u64::MAX));
     requests(&mut registry, engine);
     reports(&mut registry, engine, now);
     verdicts(&mut registry, engine);
@@ -127,13 +132,19 @@ fn proxies(registry: &mut Registry, proxies: &[Proxy]) {
     let backlog = "Memory that reports take which proxies have not got acknowledged";
     gauge(registry, "serin_filter_backlog_bytes", backlog, sum(|proxy| state_of(proxy).backlog_bytes));
     let slowest = "The longest that a filter now waits between two reports";
-    gauge(registry, "serin_filter_interval_ms_max", slowest, most(|proxy| state_of(proxy).interval_ms.into()));
+    seconds(
+        registry,
+        "serin_filter_interval_max",
+        slowest,
+        most(|proxy| 1_000 * u64::from(state_of(proxy).interval_ms)),
+    );
     let tick = "The longest that a filter's last tick took of its worker's time";
-    gauge(registry, "serin_filter_tick_us_max", tick, most(|proxy| state_of(proxy).tick_us.into()));
+    seconds(registry, "serin_filter_tick_max", tick, most(|proxy| state_of(proxy).tick_us.into()));
     let active = "Requests under way in proxies with the HTTP filter";
     gauge(registry, "serin_filter_active_requests", active, sum(|proxy| state_of(proxy).active_requests.into()));
     let oldest = "The age of the oldest of them";
-    gauge(registry, "serin_filter_oldest_active_ms", oldest, most(|proxy| state_of(proxy).oldest_active_ms));
+    let age = most(|proxy| state_of(proxy).oldest_active_ms.saturating_mul(1_000));
+    seconds(registry, "serin_filter_oldest_active", oldest, age);
 }
 
 fn state_of(proxy: &Proxy) -> ReporterState {
@@ -206,4 +217,11 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
     let gauge: Gauge = Gauge::default();
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     registry.register(name, help, gauge);
+}
+
+/// Of microseconds.
+fn seconds(registry: &mut Registry, name: &str, help: &str, us: u64) {
+    let gauge: Gauge<f64, AtomicU64> = Gauge::default();
+    gauge.set(us as f64 / 1e6);
+    registry.register_with_unit(name, help, Unit::Seconds, gauge);
 }

@@ -222,11 +222,12 @@ async fn serve_http(
     keeping: watch::Receiver<bool>,
     module: Option<Module>,
 ) -> Result<(), ServeError> {
-    let asked = engine.clone();
+    let (asked, kept) = (engine.clone(), keeping.clone());
     let scrape = move |headers: HeaderMap| async move {
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted(accept);
-        let gathered = engine.ask(metrics::gather).await;
+        let is_kept = *kept.borrow();
+        let gathered = engine.ask(move |engine, now| metrics::gather(engine, is_kept, now)).await;
         let encoded = gathered.map(|registry| metrics::encode(&registry, format));
         match encoded {
             Ok(Ok(bytes)) => (StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], bytes),

@@ -20,7 +20,7 @@ const CLASSIC_US: [u64; 15] = [
     5_000, 10_000, 25_000, 50_000, 75_000, 100_000, 150_000, 200_000, 300_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000, 60_000_000,
 ];
-const QUANTILES: [f64; 4] = [0.5, 0.95, 0.99, 0.999];
+const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p99.9", 0.999)];
 /// Nothing that took a microsecond or longer is zero.
 const ZERO_THRESHOLD_S: f64 = 1e-9;
 
@@ -62,12 +62,12 @@ impl Collector for Latencies {
         for Scraped { labels, counts, .. } in &self.0 {
             histogram(family.encode_family(labels)?, counts)?;
         }
-        let help = "Quantiles of the same, of the last one to two minutes";
+        let help = "Percentiles of the same, of the last one to two minutes";
         let mut family = encoder.encode_descriptor("serin_latency", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for Scraped { labels, recent, .. } in &self.0 {
-            for q in QUANTILES {
+            for (name, q) in PERCENTILES {
                 let Some(bucket) = recent.quantile(q) else { continue };
-                let labels: Labels = labels.iter().cloned().chain([("quantile", q.to_string())]).collect();
+                let labels: Labels = labels.iter().cloned().chain([("percentile", name.to_owned())]).collect();
                 ConstGauge::new(seconds(bucket.mid())).encode(family.encode_family(&labels)?)?;
             }
         }
