@@ -66,7 +66,7 @@ bench-filter: filter $(ENVOY_READY) ## What the filter costs, beside what Envoy 
 	target/release/bench-filter
 
 .PHONY: bench-ingest
-bench-ingest: ## What taking in reports costs, durable before they are acknowledged; SIDECARS=32 SECONDS_LONG=15
+bench-ingest: bench-history ## What taking in reports costs, beside Prometheus; SIDECARS=32 SECONDS_LONG=15 NATS_SERVERS=1|3
 	cargo build --locked --release -p serin -p serin-tests --bin serin --bin bench-ingest
 	SERIN=target/release/serin target/release/bench-ingest
 
