@@ -17,6 +17,7 @@ mod envoys_own_access_log_agrees;
 mod every_request_is_counted_once;
 mod labels_come_from_where_they_should;
 mod manifests_match_the_schemas;
+mod more_than_it_can_take;
 mod nothing_is_lost_or_doubled;
 mod prometheus_understands_what_is_exposed;
 mod several_aggregators_are_one;

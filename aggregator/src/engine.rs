@@ -3,6 +3,8 @@
 //! A report is applied to the store, a second that is complete is judged, a verdict becomes a decision, and
 //! the data plane is watched until the decision is in effect. Nothing here reads a clock, a file or a socket.
 
+mod admission;
+mod backlog;
 mod compare;
 mod condemned;
 mod confirm;
@@ -10,6 +12,7 @@ mod decision;
 mod evidence;
 mod guard;
 pub mod on_trial;
+mod overload;
 mod proxies;
 mod shared;
 mod verdict;
@@ -33,8 +36,11 @@ use crate::{
     store::{Applied, Latencies, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
 };
+use admission::Admission;
+use backlog::Backlog;
 use guard::Guard;
 
+pub use admission::Overload;
 pub use decision::Written;
 pub use guard::Recorded;
 pub use shared::{Logged, Shared, Taken};
@@ -216,6 +222,13 @@ pub enum CloseReason {
     /// No room.
     #[error(transparent)]
     Full(#[from] ReportersFull),
+    /// More comes in than can be handled, and its services arrived last.
+    #[error(
+        "serin is overloaded: reports wait {} ms, so {} of {} services, the last to arrive, are shed for now; keep what was \
+         counted and send it again later (serin needs more CPU or a faster disk, or fewer series)",
+        .0.lag.as_millis(), .0.shed, .0.services
+    )]
+    Overloaded(Overload),
 }
 
 /// Why nothing was cleared.
@@ -245,6 +258,8 @@ pub struct Counters {
     pub refused: u64,
     /// Requests that came after their second was judged: counted, not judged.
     pub late_requests: u64,
+    /// Streams that were closed or refused because more came in than could be handled.
+    pub shed: u64,
 }
 
 /// All that the aggregator knows.
@@ -257,6 +272,8 @@ pub struct Engine {
     pub(crate) latencies: Latencies,
     pub(crate) counters: Counters,
     pub(crate) guards: Vec<Guard>,
+    pub(crate) backlog: Backlog,
+    admission: Admission,
     decisions: BTreeMap<u64, v1::Decision>,
     streams: BTreeMap<StreamId, ReporterId>,
     judged: u64,
@@ -284,6 +301,8 @@ impl Engine {
             latencies: Latencies::new(&config.services),
             counters: Counters::default(),
             guards: guards.collect(),
+            backlog: Backlog::default(),
+            admission: Admission::new(config.services.iter().map(|service| service.name.as_str())),
             decisions,
             streams: BTreeMap::new(),
             judged: now.second(),
@@ -299,8 +318,9 @@ impl Engine {
             Event::Connected { stream, reporter } => match self.reporters.connected(&reporter, now) {
                 Ok(()) => {
                     self.proxies.reports(&reporter.id.node_id, reporter.vantage, now);
+                    let is_shed = self.is_shed(&reporter.id);
                     self.streams.insert(stream, reporter.id);
-                    Vec::new()
+                    is_shed.then(|| self.turn_away(stream)).into_iter().collect()
                 }
                 Err(full) => vec![Effect::Close { stream, reason: full.into() }],
             },
@@ -382,13 +402,21 @@ impl Engine {
     }
 
     fn reported(&mut self, stream: StreamId, mut report: Report, now: UnixMicros) -> Vec<Effect> {
+        let place = self.place(&report);
         let Some(reporter) = self.streams.get(&stream).cloned() else { return Vec::new() };
+        self.reporters.carries(&reporter, place);
+        let delay = self.reporters.delay(&reporter, report.interval_end, now);
+        self.admission.delayed(delay);
+        if self.is_shed(&reporter) {
+            return vec![self.turn_away(stream)];
+        }
         let mut effects = self.waits(&reporter, report.waiting.take(), now);
         effects.push(match self.reporters.apply(&reporter, &report, now) {
             Applied::New => {
                 let interval = Duration::from_millis(report.own.interval_ms.into());
                 self.proxies.delivered(&reporter.node_id, report.requests(), interval, now);
                 let second = Slices::second_of(report.interval_end, report.interval, now);
+                self.backlog.push(report.deltas.iter().map(|delta| delta.bytes()).sum(), now);
                 if self.partitions.is_none() {
                     self.count(second, report.deltas.clone(), now);
                 }
@@ -421,6 +449,7 @@ impl Engine {
 
     /// Acknowledges, on each stream that is still open, the highest of what is durable now.
     fn durable(&mut self, acks: Vec<(StreamId, ReporterId, u64)>) -> Vec<Effect> {
+        self.backlog.done(acks.len());
         let mut highest = BTreeMap::new();
         for (stream, reporter, sequence) in acks {
             self.reporters.is_durable(&reporter, sequence);
@@ -436,6 +465,9 @@ impl Engine {
     pub fn restore(&mut self, remembered: Remembered, now: UnixMicros) -> Vec<Effect> {
         let Remembered { applied, seconds } = remembered;
         applied.into_iter().for_each(|(reporter, sequence)| self.reporters.restore(reporter, sequence, now));
+        for delta in seconds.values().flatten() {
+            self.admission.place(&delta.series.service);
+        }
         self.judged = self.judged.max(now.minus(SETTLE + Duration::from_secs(1)).second());
         self.judge_again(seconds, now, |_| true)
     }
@@ -477,7 +509,7 @@ impl Engine {
             self.judged = complete;
             self.guards.iter_mut().for_each(|guard| guard.begin_anew("the clock was set back, judged anew", now));
         }
-        let mut effects = Vec::new();
+        let mut effects = self.shed(now);
         for second in self.judged.max(complete.saturating_sub(CATCH_UP_S)) + 1..=complete {
             effects.extend(self.judge(second, now, |_| true));
         }

@@ -43,7 +43,7 @@ impl metrics_service_server::MetricsService for EnvoyMetrics {
                 return Err(Status::invalid_argument("the first message of a stream must have identifier.node.id"));
             };
             let event = Event::ProxyPushed { node, push: push(&message.envoy_metrics) };
-            self.0.event(event).await.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
+            self.0.said(event).await.map_err(|stopped| Status::unavailable(stopped.to_string()))?;
         }
         Ok(Response::new(StreamMetricsResponse {}))
     }

@@ -52,7 +52,7 @@ impl ingest_server::Ingest for Ingest {
                 refuse(end, &engine, &responses).await;
             }
             // When the engine is gone there is nothing left to tell.
-            let _ = engine.event(Event::Disconnected { stream }).await;
+            let _ = engine.said(Event::Disconnected { stream }).await;
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
@@ -85,7 +85,7 @@ async fn read(
             Accepted::Heartbeat(heartbeat) => Event::Heartbeat { stream, heartbeat },
             Accepted::Report(report) => Event::Reported { stream, report },
         };
-        engine.event(event).await?;
+        engine.said(event).await?;
         // Once the answer's end is gone (the stream was closed) nobody waits for what is still to come.
         message = tokio::select! {
             next = messages.message() => next?,
@@ -105,7 +105,7 @@ async fn refuse(end: End, engine: &Handle, responses: &Responses) {
     };
     tracing::warn!(code = ?status.code(), "refused a report: {}", status.message());
     // Asked rather than told: the answer comes after the acknowledgements of what was good before.
-    let _ = engine.order(|engine, now| ((), engine.step(Event::Refused, now))).await;
+    let _ = engine.refused().await;
     drop(responses.send(Err(status)).await);
 }
 

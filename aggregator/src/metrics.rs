@@ -13,7 +13,10 @@ use prometheus_client::{
 };
 use serin_proto::v1::{DecisionStage, Proxy, ReporterState, VerdictState};
 
-use crate::{engine::Engine, time::UnixMicros};
+use crate::{
+    engine::{Engine, Overload},
+    time::UnixMicros,
+};
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -65,6 +68,7 @@ pub fn gather(engine: &Engine, is_kept: bool, now: UnixMicros) -> Registry {
     gauge(&mut registry, "serin_services_judged", judged, u64::try_from(services).unwrap_or(u64::MAX));
     requests(&mut registry, engine);
     reports(&mut registry, engine, now);
+    overload(&mut registry, engine);
     verdicts(&mut registry, engine);
     registry.register_collector(Box::new(latency::Latencies::of(engine)));
     registry
@@ -121,6 +125,20 @@ fn reports(registry: &mut Registry, engine: &Engine, now: UnixMicros) {
     let alive = u64::try_from(engine.reporters.alive(now)).unwrap_or(u64::MAX);
     gauge(registry, "serin_reporters_alive", "Reporters (Envoy workers) heard of within 30 s", alive);
     proxies(registry, &engine.proxies(now));
+}
+
+fn overload(registry: &mut Registry, engine: &Engine) {
+    let Overload { lag, services, shed } = engine.overload();
+    let whole = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let help = "How long the oldest message waited to be handled, or the oldest report waits for the disk";
+    seconds(registry, "serin_ingest_lag", help, u64::try_from(lag.as_micros()).unwrap_or(u64::MAX));
+    let waits = "Memory of reports that are counted and wait for the disk";
+    gauge(registry, "serin_ingest_backlog_bytes", waits, whole(engine.backlog.bytes()));
+    gauge(registry, "serin_services", "Services that were seen, or are configured", whole(services));
+    let help = "Services, the last to arrive, whose reports are not taken now because of overload: filters keep them";
+    gauge(registry, "serin_services_shed", help, whole(shed));
+    let help = "Streams that were closed or refused because of overload";
+    counter(registry, "serin_streams_shed", help, engine.counters.shed);
 }
 
 fn proxies(registry: &mut Registry, proxies: &[Proxy]) {

@@ -24,7 +24,7 @@ use crate::{
     actuator::Actuator,
     cluster::{Cluster, ClusterError},
     config::{Config, Service},
-    engine::{Effect, Engine},
+    engine::{Effect, Engine, Overload},
     envoy_metrics::{self, EnvoyMetrics},
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
@@ -214,6 +214,23 @@ async fn tell_health(health: HealthReporter, mut storing: watch::Receiver<bool>)
 }
 
 const PLAIN: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain")];
+/// What is to be said of one who serves. Judging goes on from memory and for the services that are let in, so traffic is guarded; and a
+/// restart would mend neither a disk nor an overload.
+fn health(overload: Overload, keeping: bool) -> String {
+    let Overload { lag, services, shed } = overload;
+    let mut said = "ok".to_owned();
+    if !keeping {
+        said += ", but reports are not kept on disk: see the log";
+    }
+    if shed > 0 {
+        let lag_ms = lag.as_millis();
+        said += &format!(
+            ", but overloaded: {shed} of {services} services are shed and their filters keep what they count, reports wait {lag_ms} ms; \
+             give serin more CPU or a faster disk, or have filters report fewer series"
+        );
+    }
+    said + "\n"
+}
 
 async fn serve_http(
     listener: TcpListener,
@@ -236,16 +253,15 @@ async fn serve_http(
         }
     };
     let healthy = move || async move {
-        let answer = tokio::time::timeout(ANSWER_WITHIN, asked.ask(|_, _| ())).await;
-        if !matches!(answer, Ok(Ok(()))) {
-            (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer: restart serin\n")
-        } else if !*storing.borrow() {
-            (StatusCode::SERVICE_UNAVAILABLE, "the last decision could not be kept: check the disk of data_dir\n")
-        } else {
-            // Judging goes on from memory, so traffic is guarded; and a restart would not mend a disk.
-            let said = if *keeping.borrow() { "ok\n" } else { "ok, but reports are not kept on disk: see the log\n" };
-            (StatusCode::OK, said)
+        let answer = tokio::time::timeout(ANSWER_WITHIN, asked.ask(|engine, _| engine.overload())).await;
+        let Ok(Ok(overload)) = answer else {
+            return (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer: restart serin\n".to_owned());
+        };
+        if !*storing.borrow() {
+            let said = "the last decision could not be kept: check the disk of data_dir\n";
+            return (StatusCode::SERVICE_UNAVAILABLE, said.to_owned());
         }
+        (StatusCode::OK, health(overload, *keeping.borrow()))
     };
     let router = Router::new().route("/metrics", get(scrape)).route("/healthz", get(healthy));
     let router = router.merge(module::routes(module));

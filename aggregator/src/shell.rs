@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::{
     actuator::Order,
-    engine::{CloseReason, Effect, Engine, Event, Stored, StreamId},
+    engine::{CloseReason, Effect, Engine, Event, Overload, Stored, StreamId},
     report::{Reporter, ReporterId, Waiting},
     time::UnixMicros,
 };
@@ -20,6 +20,8 @@ use crate::{
 /// Messages waiting for the engine: a report of 1 MiB can be 8 MB in memory, so 1 GB at the worst. When it is full the streams are read no further, acknowledgements are
 /// delayed, and filters keep their reports.
 const INBOX: usize = 128;
+/// Questions and news from our own tasks waiting for the engine, each of which waits for its turn.
+const NEWS: usize = 64;
 /// Verdicts waiting for one who watches; one who is slower than that misses some.
 const VERDICTS: usize = 1_024;
 /// How often a complete second is looked for: a tenth of a slice.
@@ -44,10 +46,12 @@ enum Message {
     Ask(Question),
 }
 
-/// The way to the engine.
+/// The way to the engine. What peers send has a lane of its own, which is left alone while too much waits for the disk; what tells of
+/// the disk, and questions, must get through meanwhile.
 #[derive(Clone)]
 pub struct Handle {
-    inbox: mpsc::Sender<Message>,
+    reports: mpsc::Sender<(UnixMicros, Message)>,
+    news: mpsc::Sender<Message>,
     verdicts: broadcast::Sender<Verdict>,
 }
 
@@ -62,10 +66,28 @@ impl Handle {
     /// # Errors
     /// When the process is ending.
     pub async fn open(&self, stream: StreamId, reporter: Reporter, responses: Responses) -> Result<(), Stopped> {
-        self.send(Message::Open { stream, reporter, responses }).await
+        self.report(Message::Open { stream, reporter, responses }).await
     }
 
-    /// Something happened.
+    /// A stream's peer said something, or is gone.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn said(&self, event: Event) -> Result<(), Stopped> {
+        self.report(Message::Event(event)).await
+    }
+
+    /// Has the engine count a refused message, and waits until it has handled everything that the stream's peer said before.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn refused(&self) -> Result<(), Stopped> {
+        let (question, wait) = question(|engine, now| ((), engine.step(Event::Refused, now)));
+        self.report(question).await?;
+        wait.await.map_err(|_| Stopped)
+    }
+
+    /// Something happened here.
     ///
     /// # Errors
     /// When the process is ending.
@@ -92,14 +114,8 @@ impl Handle {
         &self,
         order: impl FnOnce(&mut Engine, UnixMicros) -> (T, Vec<Effect>) + Send + 'static,
     ) -> Result<T, Stopped> {
-        let (answer, wait) = oneshot::channel();
-        let question = move |engine: &mut Engine, now| {
-            let (value, effects) = order(engine, now);
-            // Whoever asked may have gone away; the effects stand.
-            drop(answer.send(value));
-            effects
-        };
-        self.send(Message::Ask(Box::new(question))).await?;
+        let (question, wait) = question(order);
+        self.send(question).await?;
         wait.await.map_err(|_| Stopped)
     }
 
@@ -109,14 +125,33 @@ impl Handle {
     }
 
     async fn send(&self, message: Message) -> Result<(), Stopped> {
-        self.inbox.send(message).await.map_err(|_| Stopped)
+        self.news.send(message).await.map_err(|_| Stopped)
     }
+
+    async fn report(&self, message: Message) -> Result<(), Stopped> {
+        self.reports.send((now(), message)).await.map_err(|_| Stopped)
+    }
+}
+
+fn question<T: Send + 'static>(
+    order: impl FnOnce(&mut Engine, UnixMicros) -> (T, Vec<Effect>) + Send + 'static,
+) -> (Message, oneshot::Receiver<T>) {
+    let (answer, wait) = oneshot::channel();
+    let question = move |engine: &mut Engine, now| {
+        let (value, effects) = order(engine, now);
+        // Whoever asked may have gone away; the effects stand.
+        drop(answer.send(value));
+        effects
+    };
+    (Message::Ask(Box::new(question)), wait)
 }
 
 /// What the engine task owns.
 pub struct Shell {
     engine: Engine,
-    inbox: mpsc::Receiver<Message>,
+    /// With when each was read.
+    inbox: mpsc::Receiver<(UnixMicros, Message)>,
+    news: mpsc::Receiver<Message>,
     streams: HashMap<StreamId, Responses>,
     verdicts: broadcast::Sender<Verdict>,
     orders: mpsc::UnboundedSender<Order>,
@@ -127,17 +162,18 @@ pub struct Shell {
 
 impl Shell {
     /// Wires an engine to its inbox. `orders` and `reports` are unbounded because the engine must not wait for a disk; what it
-    /// sends there is bounded by one rollback per service in 30 s, and by the 8 reports that a filter leaves unacknowledged.
+    /// sends there is bounded by one rollback per service in 30 s, and by what the engine lets wait for the disk.
     pub fn new(
         engine: Engine,
         orders: mpsc::UnboundedSender<Order>,
         reports: mpsc::UnboundedSender<Stored>,
         abroad: Option<mpsc::Sender<Abroad>>,
     ) -> (Self, Handle) {
-        let (sender, inbox) = mpsc::channel(INBOX);
+        let (to_inbox, inbox) = mpsc::channel(INBOX);
+        let (to_news, news) = mpsc::channel(NEWS);
         let (verdicts, _) = broadcast::channel(VERDICTS);
-        let handle = Handle { inbox: sender, verdicts: verdicts.clone() };
-        (Shell { engine, inbox, streams: HashMap::new(), verdicts, orders, reports, abroad }, handle)
+        let handle = Handle { reports: to_inbox, news: to_news, verdicts: verdicts.clone() };
+        (Shell { engine, inbox, news, streams: HashMap::new(), verdicts, orders, reports, abroad }, handle)
     }
 
     /// Runs until every [`Handle`] is gone.
@@ -147,14 +183,31 @@ impl Shell {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             let message = tokio::select! {
-                message = self.inbox.recv() => match message {
+                message = self.inbox.recv(), if !self.engine.is_backlogged() => match message {
+                    Some((read_at, message)) => {
+                        self.engine.waited(now().since(read_at));
+                        message
+                    }
+                    None => return,
+                },
+                message = self.news.recv() => match message {
                     Some(message) => message,
                     None => return,
                 },
                 _ = ticks.tick() => Message::Event(Event::Tick),
             };
+            let before = self.engine.overload().shed;
             let effects = self.take(message, now());
+            self.tell_overload(before);
             self.carry_out(effects);
+        }
+    }
+
+    fn tell_overload(&self, shed_before: usize) {
+        let Overload { lag, services, shed } = self.engine.overload();
+        if shed != shed_before {
+            let lag_ms = lag.as_millis();
+            tracing::warn!(lag_ms, "overload: {shed} of {services} services are shed, {shed_before} were before");
         }
     }
 
@@ -214,9 +267,12 @@ impl Shell {
         let Some(responses) = self.streams.remove(&stream) else { return };
         let status = match reason {
             CloseReason::Gap { .. } => Status::invalid_argument(reason.to_string()),
-            CloseReason::Full(_) => Status::resource_exhausted(reason.to_string()),
+            CloseReason::Full(_) | CloseReason::Overloaded(_) => Status::resource_exhausted(reason.to_string()),
         };
-        tracing::warn!(%reason, "closing a reporter's stream");
+        // Thousands may be shed at once, which is told once and as a whole.
+        if !matches!(reason, CloseReason::Overloaded(_)) {
+            tracing::warn!(%reason, "closing a reporter's stream");
+        }
         drop(responses.try_send(Err(status)));
     }
 

@@ -15,6 +15,7 @@ pub mod poll;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+pub mod reporter;
 pub mod rig;
 pub mod serin;
 pub mod service;

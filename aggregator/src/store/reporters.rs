@@ -45,6 +45,10 @@ struct State {
     elsewhere: u64,
     overflow: u64,
     own: v1::ReporterState,
+    /// The place of the oldest service that it was seen to carry, where it was.
+    oldest_service: Option<usize>,
+    /// How long its soonest report took, by both clocks, in microseconds.
+    soonest_us: i64,
     last_seen: UnixMicros,
 }
 
@@ -85,6 +89,8 @@ impl Reporters {
             elsewhere: 0,
             overflow: 0,
             own: v1::ReporterState::default(),
+            oldest_service: None,
+            soonest_us: i64::MAX,
             last_seen: now,
         });
         state.applied = state.applied.max(reporter.first_sequence.saturating_sub(1));
@@ -121,6 +127,26 @@ impl Reporters {
         Applied::New
     }
 
+    /// How much later a report comes than the soonest one of its reporter did, by both clocks: neither has to be right.
+    pub fn delay(&mut self, id: &ReporterId, interval_end: UnixMicros, now: UnixMicros) -> Duration {
+        let Some(state) = self.0.get_mut(id) else { return Duration::ZERO };
+        let took = now.0 as i64 - interval_end.0 as i64;
+        state.soonest_us = state.soonest_us.min(took);
+        Duration::from_micros(took.abs_diff(state.soonest_us))
+    }
+
+    /// A reporter carries a service that has this place by age.
+    pub fn carries(&mut self, id: &ReporterId, place: Option<usize>) {
+        if let Some((state, place)) = self.0.get_mut(id).zip(place) {
+            state.oldest_service = Some(state.oldest_service.map_or(place, |oldest| oldest.min(place)));
+        }
+    }
+
+    /// The place of the oldest service that it was seen to carry.
+    pub fn oldest_service(&self, id: &ReporterId) -> Option<usize> {
+        self.0.get(id)?.oldest_service
+    }
+
     /// A report is on disk.
     pub fn is_durable(&mut self, id: &ReporterId, sequence: u64) {
         if let Some(state) = self.0.get_mut(id) {
@@ -144,6 +170,8 @@ impl Reporters {
                 elsewhere: 0,
                 overflow: 0,
                 own,
+                oldest_service: None,
+                soonest_us: i64::MAX,
                 last_seen: now,
             };
             self.0.entry(id).or_insert(state);
