@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod export;
 mod gate;
+mod install;
 mod plan;
 mod proxies;
 mod record;
@@ -85,6 +86,8 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Print the manifests that install serin in a cluster with Istio
+    Install(install::Options),
     /// Write what the judge is fed of a service's trial to a file, from the trial's first second on
     Record {
         /// As it is called in the configuration
@@ -144,6 +147,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Export(options) => done(export::run(options)),
         Command::Explain { decision, server } => client::block_on(explain::run(decision, server.server)),
         Command::Gate { service, timeout, server } => client::block_on(gate::run(service, timeout, server.server)),
+        Command::Install(options) => install::run(options).map(|()| ExitCode::SUCCESS),
         Command::Record { service, out, stop, server } => done(record::run(service, out, stop, server.server)),
         Command::Replay(options) => replay::run(&options),
         Command::Proxies { server } => done(proxies::run(server.server)),

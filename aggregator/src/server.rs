@@ -21,6 +21,7 @@ use crate::{
     config::{Config, Service},
     engine::Engine,
     envoy_metrics::{self, EnvoyMetrics},
+    gates,
     historian::{self, Store},
     history::{History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
@@ -180,6 +181,7 @@ async fn serve_http(
     module: Option<Module>,
 ) -> Result<(), ServeError> {
     let asked = engine.clone();
+    let gates = gates::routes(engine.clone());
     let scrape = move || async move {
         let text = engine.ask(metrics::render).await;
         let content_type = [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")];
@@ -202,6 +204,6 @@ async fn serve_http(
         }
     };
     let router = Router::new().route("/metrics", get(scrape)).route("/healthz", get(healthy));
-    let router = router.merge(module::routes(module));
+    let router = router.merge(module::routes(module)).merge(gates);
     axum::serve(listener, router).await.map_err(ServeError::Metrics)
 }
