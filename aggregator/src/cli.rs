@@ -20,6 +20,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
+use crate::config;
+
 /// EX_USAGE of sysexits.h: the configuration is wrong.
 const EXIT_CONFIG: u8 = 64;
 
@@ -38,6 +40,10 @@ enum Command {
         /// The configuration (YAML)
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Share the work with other aggregators through this NATS JetStream, in place of a data_dir; as history.nats in the
+        /// configuration
+        #[arg(long, value_name = "nats://HOST:PORT,...", value_parser = nats)]
+        history: Option<String>,
     },
     /// Report every problem of a configuration; exit code 64 when there is one
     Check {
@@ -128,6 +134,10 @@ struct Server {
     server: String,
 }
 
+fn nats(text: &str) -> Result<String, String> {
+    if config::is_nats(text) { Ok(text.to_owned()) } else { Err(format!("write {}", config::NATS)) }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().map_err(|e| format!("{e}; write for instance 5m or 30s"))?;
     Duration::try_from(parsed).map_err(|_| "must not be negative".to_owned())
@@ -139,7 +149,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// When it cannot be carried out; the message is for the user.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Serve { config } => serve::serve(&config),
+        Command::Serve { config, history } => serve::serve(&config, history),
         Command::Check { file } => serve::check(&file),
         Command::Compare { service, window, server } => done(compare::run(service, window, server.server)),
         Command::Decisions { service, server } => done(decisions::run(service, server.server)),

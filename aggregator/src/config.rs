@@ -16,6 +16,7 @@ use serin_judge::Policy;
 use serin_proto::v1::Vantage;
 
 pub use problem::{Problem, Problems};
+pub(crate) use scalar::{NATS, is_nats};
 
 /// All of `serin.yaml`.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +31,9 @@ pub struct Config {
     pub filter: Option<PathBuf>,
     /// How long 1 s slices are kept in memory.
     pub live_window: Duration,
-    /// How long what was counted is kept on disk, and how finely.
+    /// Servers of the NATS JetStream that keeps everything in place of `data_dir`, separated by commas.
+    pub nats: Option<String>,
+    /// How long what was counted is kept, and how finely.
     pub retention: Retention,
     /// The services to judge, at least one, with distinct names.
     pub services: Vec<Service>,

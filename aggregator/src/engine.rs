@@ -11,9 +11,14 @@ mod evidence;
 mod guard;
 pub mod on_trial;
 mod proxies;
+mod shared;
 mod verdict;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serin_judge::PodSpread;
 use serin_proto::v1;
@@ -22,8 +27,9 @@ use serin_sketch::Counts;
 use crate::{
     config::Config,
     ingest::validate::Heartbeat,
+    partition::Partition,
     recording::Kept,
-    report::{Delta, Report, Reporter, ReporterId},
+    report::{Delta, Report, Reporter, ReporterId, Waiting},
     store::{Applied, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
 };
@@ -31,6 +37,7 @@ use guard::Guard;
 
 pub use decision::Written;
 pub use guard::Recorded;
+pub use shared::{Logged, Shared, Taken};
 
 /// How long after the end of a second its reports may still arrive: reporters tick on the second, so what is
 /// later than this is late, or its clock is wrong.
@@ -104,6 +111,8 @@ pub enum Event {
         /// What they tell.
         learned: Learned,
     },
+    /// Something happened among several aggregators.
+    Shared(Shared),
     /// Time went by.
     Tick,
     /// The targets of a rollback were written, or not.
@@ -124,6 +133,8 @@ pub struct Stored {
     pub reporter: ReporterId,
     /// Its number.
     pub sequence: u64,
+    /// Below this number all of its reports are acknowledged.
+    pub floor: u64,
     /// The second that it belongs to.
     pub second: u64,
     /// What was counted.
@@ -160,6 +171,10 @@ pub enum Effect {
     },
     /// Keep a report on disk, and send [`Event::Durable`].
     Store(Box<Stored>),
+    /// Pass on to those who judge what waits at a reporter's worker.
+    Wait(ReporterId, Waiting),
+    /// Show the verdict of another aggregator to those who watch.
+    Show(v1::Verdict),
     /// Close a stream.
     Close {
         /// Which one.
@@ -245,6 +260,8 @@ pub struct Engine {
     streams: BTreeMap<StreamId, ReporterId>,
     judged: u64,
     live_window: Duration,
+    /// Those that are judged here; `None`: there are no others, and everything is.
+    partitions: Option<BTreeSet<Partition>>,
 }
 
 impl Engine {
@@ -269,6 +286,7 @@ impl Engine {
             streams: BTreeMap::new(),
             judged: now.second(),
             live_window: config.live_window,
+            partitions: None,
         };
         (engine, effects)
     }
@@ -285,13 +303,10 @@ impl Engine {
                 Err(full) => vec![Effect::Close { stream, reason: full.into() }],
             },
             Event::Heartbeat { stream, mut heartbeat } => {
-                if let Some(reporter) = self.streams.get(&stream) {
-                    if let Some(waiting) = heartbeat.waiting.take() {
-                        self.slices.wait(reporter, waiting, now);
-                    }
-                    self.reporters.seen(reporter, heartbeat, now);
-                }
-                Vec::new()
+                let Some(reporter) = self.streams.get(&stream).cloned() else { return Vec::new() };
+                let waiting = heartbeat.waiting.take();
+                self.reporters.seen(&reporter, heartbeat, now);
+                self.waits(&reporter, waiting, now)
             }
             Event::Reported { stream, report } => self.reported(stream, report, now),
             Event::Refused => {
@@ -317,6 +332,7 @@ impl Engine {
                 }
                 Vec::new()
             }
+            Event::Shared(event) => self.share(event, now),
             Event::Tick => self.tick(now),
             Event::Written { decision, results } => {
                 let effects = self.guards.iter_mut().flat_map(|guard| guard.written(decision, &results, now)).collect();
@@ -364,27 +380,40 @@ impl Engine {
     }
 
     fn reported(&mut self, stream: StreamId, mut report: Report, now: UnixMicros) -> Vec<Effect> {
-        let Some(reporter) = self.streams.get(&stream) else { return Vec::new() };
-        if let Some(waiting) = report.waiting.take() {
-            self.slices.wait(reporter, waiting, now);
-        }
-        match self.reporters.apply(reporter, &report, now) {
+        let Some(reporter) = self.streams.get(&stream).cloned() else { return Vec::new() };
+        let mut effects = self.waits(&reporter, report.waiting.take(), now);
+        effects.push(match self.reporters.apply(&reporter, &report, now) {
             Applied::New => {
-                let (reporter, sequence) = (reporter.clone(), report.sequence);
                 let interval = Duration::from_millis(report.own.interval_ms.into());
                 self.proxies.delivered(&reporter.node_id, report.requests(), interval, now);
-                let deltas = report.deltas.clone();
-                let second = self.count(report, now);
-                vec![Effect::Store(Box::new(Stored { stream, reporter, sequence, second, deltas }))]
+                let second = Slices::second_of(report.interval_end, report.interval, now);
+                if self.partitions.is_none() {
+                    self.count(second, report.deltas.clone(), now);
+                }
+                let (sequence, floor) = (report.sequence, self.reporters.durable(&reporter) + 1);
+                Effect::Store(Box::new(Stored { stream, reporter, sequence, floor, second, deltas: report.deltas }))
             }
             Applied::Duplicate => {
                 self.counters.duplicates += 1;
-                vec![Effect::Ack { stream, sequence: self.reporters.durable(reporter) }]
+                Effect::Ack { stream, sequence: self.reporters.durable(&reporter) }
             }
             Applied::Gap { expected } => {
                 self.counters.refused += 1;
-                vec![Effect::Close { stream, reason: CloseReason::Gap { expected, got: report.sequence } }]
+                Effect::Close { stream, reason: CloseReason::Gap { expected, got: report.sequence } }
             }
+        });
+        effects
+    }
+
+    /// Takes what waits at a reporter's worker, or passes it on to those who judge it.
+    fn waits(&mut self, reporter: &ReporterId, waiting: Option<Waiting>, now: UnixMicros) -> Vec<Effect> {
+        match waiting {
+            Some(waiting) if self.partitions.is_some() => vec![Effect::Wait(reporter.clone(), waiting)],
+            Some(waiting) => {
+                self.slices.wait(reporter, waiting, now);
+                Vec::new()
+            }
+            None => Vec::new(),
         }
     }
 
@@ -405,27 +434,36 @@ impl Engine {
     pub fn restore(&mut self, remembered: Remembered, now: UnixMicros) -> Vec<Effect> {
         let Remembered { applied, seconds } = remembered;
         applied.into_iter().for_each(|(reporter, sequence)| self.reporters.restore(reporter, sequence, now));
+        self.judged = self.judged.max(now.minus(SETTLE + Duration::from_secs(1)).second());
+        self.judge_again(seconds, now, |_| true)
+    }
+
+    /// Has guards judge seconds of the past, up to the last that was judged.
+    fn judge_again(
+        &mut self,
+        seconds: BTreeMap<u64, Vec<Arc<Delta>>>,
+        now: UnixMicros,
+        which: impl Fn(&Guard) -> bool,
+    ) -> Vec<Effect> {
         let first = seconds.first_key_value().map(|(second, _)| *second);
         seconds.into_iter().for_each(|(second, deltas)| self.slices.add(second, deltas, now));
-        let complete = now.minus(SETTLE + Duration::from_secs(1)).second();
+        let last = now.minus(SETTLE + Duration::from_secs(1)).second().min(self.judged);
         let mut effects = Vec::new();
-        for second in first.into_iter().flat_map(|first| first..=complete) {
-            effects.extend(self.judge(second, now, |guard| !guard.is_condemned()));
+        for second in first.into_iter().flat_map(|first| first..=last) {
+            effects.extend(self.judge(second, now, |guard| which(guard) && !guard.is_condemned()));
         }
-        self.judged = self.judged.max(complete);
         effects
     }
 
-    /// Counts a report; in which second.
-    fn count(&mut self, report: Report, now: UnixMicros) -> u64 {
+    /// Counts what a report has, in its second.
+    fn count(&mut self, second: u64, deltas: Vec<Arc<Delta>>, now: UnixMicros) {
         self.counters.applied += 1;
-        let second = Slices::second_of(report.interval_end, report.interval, now);
         if second <= self.judged {
-            self.counters.late_requests = self.counters.late_requests.saturating_add(report.requests());
+            let requests = deltas.iter().fold(0u64, |sum, delta| sum.saturating_add(delta.requests()));
+            self.counters.late_requests = self.counters.late_requests.saturating_add(requests);
         }
-        report.deltas.iter().for_each(|delta| self.totals.add(delta));
-        self.slices.add(second, report.deltas, now);
-        second
+        deltas.iter().for_each(|delta| self.totals.add(delta));
+        self.slices.add(second, deltas, now);
     }
 
     fn tick(&mut self, now: UnixMicros) -> Vec<Effect> {
@@ -446,8 +484,13 @@ impl Engine {
     fn judge(&mut self, second: u64, now: UnixMicros, which: impl Fn(&Guard) -> bool) -> Vec<Effect> {
         let mut effects = Vec::new();
         for index in 0..self.guards.len() {
-            let id = self.decisions.last_key_value().map_or(1, |(last, _)| last + 1);
-            let Some(guard) = self.guards.get_mut(index).filter(|guard| which(guard)) else { continue };
+            let Some(guard) = self.guards.get(index).filter(|guard| which(guard)) else { continue };
+            let service = &guard.service().name;
+            if !self.judges(service) {
+                continue;
+            }
+            let id = self.next_decision(service);
+            let Some(guard) = self.guards.get_mut(index) else { continue };
             let more = guard.judge(second, &self.slices, id, now);
             effects.extend(self.remember(more));
         }

@@ -4,20 +4,42 @@
 //! cannot be written, reports are acknowledged all the same, because filters could not hold them for long and the judge needs what comes
 //! next; that is said in the log, at `/healthz` and `/metrics`, and the store is tried again ([ADR 14](../../docs/adr/0014-acknowledged-when-durable.md)).
 
-mod learn;
+pub mod learn;
 mod store;
 
 use std::{sync::Arc, time::Duration};
 
+use serin_proto::v1::{HistoryEntry, ReadHistoryRequest};
 use tokio::sync::{mpsc, watch};
+use tonic::Status;
 
 use crate::{
     config::Service,
-    engine::{Event, Stored},
-    shell::{Handle, now},
+    engine::{Event, Learned, Stored},
+    shell::Handle,
 };
 
-pub use store::{Store, remembered};
+pub use store::{Store, key, remembered};
+pub(crate) use store::{query, to_wire};
+
+/// Where entries that were asked for go.
+pub type Entries = mpsc::Sender<Result<HistoryEntry, Status>>;
+
+/// What was counted, kept: on this machine's disk ([`Store`]), or in a log that several aggregators share
+/// ([`Log`](crate::cluster::Log)).
+#[tonic::async_trait]
+pub trait Past: Send + Sync {
+    /// Returns when reports may be acknowledged; `keeping` is told whether they are kept.
+    async fn append(self: Arc<Self>, batch: Vec<Stored>, keeping: &watch::Sender<bool>);
+    /// Makes what gets older coarser, and drops what is too old.
+    async fn tend(self: Arc<Self>);
+    /// What earlier days tell of a service; `None` where that cannot be read.
+    async fn learn(self: Arc<Self>, service: Service) -> Option<Learned>;
+    /// Sends what was counted, entry by entry, for as long as they are taken.
+    async fn read(self: Arc<Self>, request: ReadHistoryRequest, entries: Entries);
+    /// Whether it can be read.
+    fn is_open(&self) -> bool;
+}
 
 /// Reports that are written in one transaction, at most: at 20 kB each, 20 MB.
 const BATCH_MAX: usize = 1_024;
@@ -28,7 +50,7 @@ const LEARN_EVERY: Duration = Duration::from_secs(600);
 
 /// Runs until the engine is gone.
 pub async fn run(
-    store: Arc<Store>,
+    store: Arc<dyn Past>,
     services: Arc<[Service]>,
     mut reports: mpsc::UnboundedReceiver<Stored>,
     engine: Handle,
@@ -42,11 +64,7 @@ pub async fn run(
             batch.push(next);
         }
         let acks = batch.iter().map(|report| (report.stream, report.reporter.clone(), report.sequence)).collect();
-        let writing = Arc::clone(&store);
-        let written = tokio::task::spawn_blocking(move || writing.append(&batch)).await;
-        keeping.send_if_modified(|kept| {
-            std::mem::replace(kept, matches!(written, Ok(true))) != matches!(written, Ok(true))
-        });
+        Arc::clone(&store).append(batch, &keeping).await;
         if engine.event(Event::Durable { acks }).await.is_err() {
             break;
         }
@@ -56,30 +74,24 @@ pub async fn run(
 }
 
 /// Rolls up and drops.
-async fn tend(store: Arc<Store>) {
+async fn tend(store: Arc<dyn Past>) {
     let mut ticks = tokio::time::interval(TEND_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let tended = Arc::clone(&store);
-        if let Err(error) = tokio::task::spawn_blocking(move || tended.tend(now().second())).await {
-            tracing::error!("rolling up the history failed: {error}");
-        }
+        Arc::clone(&store).tend().await;
     }
 }
 
 /// Tells the engine what earlier days say of each service.
-async fn learn_all(store: Arc<Store>, services: Arc<[Service]>, engine: Handle) {
+async fn learn_all(store: Arc<dyn Past>, services: Arc<[Service]>, engine: Handle) {
     let mut ticks = tokio::time::interval(LEARN_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         for at in 0..services.len() {
-            let (store, services) = (Arc::clone(&store), Arc::clone(&services));
-            let read = move || {
-                services.get(at).and_then(|service| store.read_with(|kept| learn::learn(kept, service, now().second())))
-            };
-            let Ok(Some(learned)) = tokio::task::spawn_blocking(read).await else { continue };
+            let Some(service) = services.get(at).cloned() else { continue };
+            let Some(learned) = Arc::clone(&store).learn(service).await else { continue };
             if engine.event(Event::Learned { service: at, learned }).await.is_err() {
                 return;
             }

@@ -1,6 +1,9 @@
 //! Decisions on disk (IO): what was decided, with its evidence, survives a restart.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use prost::Message;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -45,6 +48,51 @@ pub enum HistoryError {
     },
 }
 
+/// Where decisions are kept: in a file on this machine ([`History`]), or where several aggregators share them
+/// ([`Agreed`](crate::cluster::Agreed)).
+#[tonic::async_trait]
+pub trait Decisions: Send + Sync {
+    /// Keeps a decision, in place of what was kept under its number.
+    async fn put(self: Arc<Self>, decision: Decision) -> Result<(), NotPut>;
+    /// Keeps the recording that a decision was made on.
+    async fn put_recording(self: Arc<Self>, decision: u64, recording: Vec<u8>) -> Result<(), String>;
+    /// The recording that a decision was made on.
+    async fn recording(self: Arc<Self>, decision: u64) -> Result<Option<Vec<u8>>, String>;
+}
+
+/// Why a decision is not kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPut {
+    /// It holds, and is acted on, but will be forgotten.
+    #[error("{0}")]
+    Failed(String),
+    /// It is not ours: nothing is to be done about it.
+    #[error("another aggregator has decided")]
+    Overtaken,
+}
+
+#[tonic::async_trait]
+impl Decisions for History {
+    async fn put(self: Arc<Self>, decision: Decision) -> Result<(), NotPut> {
+        blocking(move || self.write(&decision)).await.map_err(NotPut::Failed)
+    }
+
+    async fn put_recording(self: Arc<Self>, decision: u64, recording: Vec<u8>) -> Result<(), String> {
+        blocking(move || self.write_recording(decision, &recording)).await
+    }
+
+    async fn recording(self: Arc<Self>, decision: u64) -> Result<Option<Vec<u8>>, String> {
+        blocking(move || self.read_recording(decision)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HistoryError> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
+    done.map_err(|error| error.to_string())
+}
+
 /// The file that holds the decisions.
 pub struct History(Database);
 
@@ -85,7 +133,7 @@ impl History {
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub fn put(&self, decision: &Decision) -> Result<(), HistoryError> {
+    pub fn write(&self, decision: &Decision) -> Result<(), HistoryError> {
         let write = self.0.begin_write().map_err(redb::Error::from)?;
         {
             let mut table = write.open_table(DECISIONS).map_err(redb::Error::from)?;
@@ -101,7 +149,7 @@ impl History {
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub fn put_recording(&self, decision: u64, recording: &[u8]) -> Result<(), HistoryError> {
+    pub fn write_recording(&self, decision: u64, recording: &[u8]) -> Result<(), HistoryError> {
         let write = self.0.begin_write().map_err(redb::Error::from)?;
         {
             let mut table = write.open_table(RECORDINGS).map_err(redb::Error::from)?;
@@ -118,7 +166,7 @@ impl History {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn recording(&self, decision: u64) -> Result<Option<Vec<u8>>, HistoryError> {
+    pub fn read_recording(&self, decision: u64) -> Result<Option<Vec<u8>>, HistoryError> {
         let read = self.0.begin_read().map_err(redb::Error::from)?;
         let table = match read.open_table(RECORDINGS) {
             Ok(table) => table,
@@ -141,9 +189,9 @@ mod tests {
         {
             let history = History::open(dir.path()).unwrap();
             assert_eq!(history.decisions().unwrap(), []);
-            history.put(&decision(2, "v3")).unwrap();
-            history.put(&decision(1, "v2")).unwrap();
-            history.put(&decision(1, "v2 again")).unwrap();
+            history.write(&decision(2, "v3")).unwrap();
+            history.write(&decision(1, "v2")).unwrap();
+            history.write(&decision(1, "v2 again")).unwrap();
         }
         let history = History::open(dir.path()).unwrap();
         assert_eq!(history.decisions().unwrap(), [decision(1, "v2 again"), decision(2, "v3")]);
@@ -153,12 +201,12 @@ mod tests {
     fn recordings_of_the_newest_decisions_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let history = History::open(dir.path()).unwrap();
-        assert_eq!(history.recording(1).unwrap(), None);
+        assert_eq!(history.read_recording(1).unwrap(), None);
         for decision in 1..=RECORDINGS_MAX as u64 + 2 {
-            history.put_recording(decision, &decision.to_le_bytes()).unwrap();
+            history.write_recording(decision, &decision.to_le_bytes()).unwrap();
         }
-        assert_eq!(history.recording(2).unwrap(), None);
-        assert_eq!(history.recording(3).unwrap(), Some(3u64.to_le_bytes().to_vec()));
+        assert_eq!(history.read_recording(2).unwrap(), None);
+        assert_eq!(history.read_recording(3).unwrap(), Some(3u64.to_le_bytes().to_vec()));
     }
 
     #[test]

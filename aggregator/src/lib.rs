@@ -13,6 +13,7 @@
 pub mod actuate;
 pub mod actuator;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod engine;
 pub mod envoy_metrics;
@@ -23,6 +24,7 @@ pub mod ingest;
 pub mod install;
 pub mod metrics;
 pub mod module;
+pub mod partition;
 pub mod query;
 pub mod recording;
 pub mod report;

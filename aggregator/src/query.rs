@@ -6,19 +6,22 @@ use prost::Message;
 use serin_proto::v1::{
     ClearRequest, ClearResponse, CompareRequest, CompareResponse, HistoryEntry, ListDecisionsRequest,
     ListDecisionsResponse, ListProxiesRequest, ListProxiesResponse, ReadHistoryRequest, ReadRecordingRequest,
-    RecordingPart, Verdict, WatchVerdictsRequest, control_server, query_server, read_recording_request::Of,
+    RecordingPart, Verdict, WatchVerdictsRequest, control_client::ControlClient, control_server,
+    query_client::QueryClient, query_server, read_recording_request::Of,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{
     Stream, StreamExt,
     wrappers::{BroadcastStream, ReceiverStream},
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, transport::Channel};
 
 use crate::{
-    engine::{NotCleared, Recorded},
-    historian::Store,
-    history::History,
+    actuator::Order,
+    cluster::{Forward, forwarded},
+    engine::{Effect, NotCleared, Recorded},
+    historian::Past,
+    history::Decisions,
     recording::file,
     shell::{Handle, Stopped},
 };
@@ -33,13 +36,49 @@ const PARTS_AHEAD: usize = 16;
 
 /// Both services.
 #[derive(Clone)]
-pub struct Query(Handle, Arc<History>, Arc<Store>);
+pub struct Query {
+    engine: Handle,
+    decisions: Arc<dyn Decisions>,
+    past: Arc<dyn Past>,
+    forward: Option<Forward>,
+    orders: mpsc::UnboundedSender<Order>,
+}
 
 impl Query {
     /// Asks this engine.
-    pub fn new(engine: Handle, history: Arc<History>, store: Arc<Store>) -> Self {
-        Query(engine, history, store)
+    pub fn new(
+        engine: Handle,
+        orders: mpsc::UnboundedSender<Order>,
+        decisions: Arc<dyn Decisions>,
+        past: Arc<dyn Past>,
+        forward: Option<Forward>,
+    ) -> Self {
+        Query { engine, decisions, past, forward, orders }
     }
+
+    /// Whether what was just done to a decision is kept, and is not undone by another aggregator.
+    async fn settles(&self, decision: Option<u64>) -> Result<bool, Status> {
+        let Some(decision) = decision else { return Ok(true) };
+        // When this is answered, what was done has been ordered.
+        self.engine.ask(|_, _| ()).await.map_err(unavailable)?;
+        let (answer, wait) = oneshot::channel();
+        let asked = self.orders.send(Order::Settle { decision, answer }).is_ok();
+        if asked { wait.await.map_err(|_| unavailable(Stopped)) } else { Err(unavailable(Stopped)) }
+    }
+
+    /// The way to the aggregator that judges a service; `None` where that is this one.
+    async fn elsewhere(&self, service: &str, metadata: &MetadataMap) -> Result<Option<Channel>, Status> {
+        let Some(forward) = &self.forward else { return Ok(None) };
+        let asked = service.to_owned();
+        if self.engine.ask(move |engine, _| engine.judges(&asked)).await.map_err(unavailable)? {
+            return Ok(None);
+        }
+        forward.to(service, metadata).await.map(Some)
+    }
+}
+
+fn decision_in(effects: &[Effect]) -> Option<u64> {
+    effects.iter().find_map(|effect| if let Effect::Persist(decision) = effect { Some(decision.id) } else { None })
 }
 
 fn unavailable(stopped: Stopped) -> Status {
@@ -53,9 +92,14 @@ impl query_server::Query for Query {
     type WatchVerdictsStream = Pin<Box<dyn Stream<Item = Result<Verdict, Status>> + Send>>;
 
     async fn compare(&self, request: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
-        let CompareRequest { service, window_s } = request.into_inner();
+        let (metadata, _, message) = request.into_parts();
+        if let Some(channel) = self.elsewhere(&message.service, &metadata).await? {
+            return QueryClient::new(channel).compare(forwarded(message)).await;
+        }
+        let CompareRequest { service, window_s } = message;
         let asked = service.clone();
-        let answer = self.0.ask(move |engine, now| engine.compare(&asked, window_s, now)).await.map_err(unavailable)?;
+        let answer =
+            self.engine.ask(move |engine, now| engine.compare(&asked, window_s, now)).await.map_err(unavailable)?;
         let none = || Status::not_found(format!("service `{service}` is not in the configuration of this serin"));
         answer.map(Response::new).ok_or_else(none)
     }
@@ -66,12 +110,12 @@ impl query_server::Query for Query {
     ) -> Result<Response<ListDecisionsResponse>, Status> {
         let ListDecisionsRequest { service, limit } = request.into_inner();
         let limit = if limit == 0 { DECISIONS_DEFAULT } else { limit as usize };
-        let answer = self.0.ask(move |engine, _| engine.decisions(&service, limit)).await;
+        let answer = self.engine.ask(move |engine, _| engine.decisions(&service, limit)).await;
         answer.map(|decisions| Response::new(ListDecisionsResponse { decisions })).map_err(unavailable)
     }
 
     async fn list_proxies(&self, _: Request<ListProxiesRequest>) -> Result<Response<ListProxiesResponse>, Status> {
-        let answer = self.0.ask(|engine, now| engine.proxies(now)).await;
+        let answer = self.engine.ask(|engine, now| engine.proxies(now)).await;
         answer.map(|proxies| Response::new(ListProxiesResponse { proxies })).map_err(unavailable)
     }
 
@@ -83,15 +127,11 @@ impl query_server::Query for Query {
         if request.to_s <= request.from_s || request.to_s - request.from_s > SPAN_MAX_S {
             return Err(Status::invalid_argument("from_s must be before to_s, by 400 days at most"));
         }
-        if !self.2.is_open() {
+        if !self.past.is_open() {
             return Err(Status::unavailable("there is no history: the log of serin says why"));
         }
         let (entries, receiver) = mpsc::channel(PARTS_AHEAD);
-        let store = Arc::clone(&self.2);
-        tokio::task::spawn_blocking(move || {
-            // One who reads no further ends it; a failure is in the log, and the stream just ends.
-            store.send(&request, |entry| entries.blocking_send(Ok(entry)).is_ok());
-        });
+        tokio::spawn(Arc::clone(&self.past).read(request, entries));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -99,17 +139,24 @@ impl query_server::Query for Query {
         &self,
         request: Request<ReadRecordingRequest>,
     ) -> Result<Response<Self::ReadRecordingStream>, Status> {
+        let (metadata, _, message) = request.into_parts();
         let (parts, receiver) = mpsc::channel(PARTS_AHEAD);
-        match request.into_inner().of {
+        match message.of {
             Some(Of::Service(service)) => {
+                if let Some(channel) = self.elsewhere(&service, &metadata).await? {
+                    let message = ReadRecordingRequest { of: Some(Of::Service(service)) };
+                    let theirs = QueryClient::new(channel).read_recording(forwarded(message)).await?.into_inner();
+                    tokio::spawn(pass_on(theirs, parts));
+                    return Ok(Response::new(ReceiverStream::new(receiver)));
+                }
                 let asked = service.clone();
                 let known =
-                    self.0.ask(move |engine, _| engine.recording(&asked).map(drop)).await.map_err(unavailable)?;
+                    self.engine.ask(move |engine, _| engine.recording(&asked).map(drop)).await.map_err(unavailable)?;
                 known.map_err(|error| Status::not_found(format!("service `{service}`: {error}")))?;
-                tokio::spawn(follow(self.0.clone(), service, parts));
+                tokio::spawn(follow(self.engine.clone(), service, parts));
             }
             Some(Of::Decision(decision)) => {
-                let bytes = recorded(Arc::clone(&self.1), decision).await?;
+                let bytes = recorded(Arc::clone(&self.decisions), decision).await?;
                 tokio::spawn(replay(bytes, parts));
             }
             None => return Err(Status::invalid_argument("say of which service, or of which decision")),
@@ -122,9 +169,9 @@ impl query_server::Query for Query {
         request: Request<WatchVerdictsRequest>,
     ) -> Result<Response<Self::WatchVerdictsStream>, Status> {
         let wanted = request.into_inner().service;
-        let later = BroadcastStream::new(self.0.watch());
+        let later = BroadcastStream::new(self.engine.watch());
         let current: Vec<Verdict> =
-            self.0.ask(|engine, _| engine.verdicts().cloned().collect()).await.map_err(unavailable)?;
+            self.engine.ask(|engine, _| engine.verdicts().cloned().collect()).await.map_err(unavailable)?;
         // One who reads too slowly misses some, and is not told an old verdict after a newer one.
         let later = later.filter_map(Result::ok);
         let mut newest: BTreeMap<String, u64> = BTreeMap::new();
@@ -141,14 +188,21 @@ impl query_server::Query for Query {
 #[tonic::async_trait]
 impl control_server::Control for Query {
     async fn clear(&self, request: Request<ClearRequest>) -> Result<Response<ClearResponse>, Status> {
-        let ClearRequest { service, release } = request.into_inner();
+        let (metadata, _, message) = request.into_parts();
+        if let Some(channel) = self.elsewhere(&message.service, &metadata).await? {
+            return ControlClient::new(channel).clear(forwarded(message)).await;
+        }
+        let ClearRequest { service, release } = message;
         let of = format!("release `{release}` of service `{service}`");
-        let cleared = self.0.order(move |engine, now| match engine.clear(&service, &release, now) {
-            Ok(effects) => (Ok(()), effects),
+        let cleared = self.engine.order(move |engine, now| match engine.clear(&service, &release, now) {
+            Ok(effects) => (Ok(decision_in(&effects)), effects),
             Err(error) => (Err(error), Vec::new()),
         });
         match cleared.await.map_err(unavailable)? {
-            Ok(()) => Ok(Response::new(ClearResponse {})),
+            Ok(decision) if self.settles(decision).await? => Ok(Response::new(ClearResponse {})),
+            Ok(_) => {
+                Err(Status::unavailable(format!("{of}: another aggregator takes it over: try again in a few seconds")))
+            }
             Err(error @ NotCleared::NotCondemned) => Err(Status::not_found(format!("{of}: {error}"))),
             Err(error @ NotCleared::Writing) => Err(Status::unavailable(format!("{of}: {error}"))),
         }
@@ -156,6 +210,15 @@ impl control_server::Control for Query {
 }
 
 type Parts = mpsc::Sender<Result<RecordingPart, Status>>;
+
+/// Sends what another aggregator sends.
+async fn pass_on(mut theirs: Streaming<RecordingPart>, parts: Parts) {
+    while let Some(part) = theirs.next().await {
+        if parts.send(part).await.is_err() {
+            return;
+        }
+    }
+}
 
 /// Sends what a running trial has recorded, and then what it records, until it ends.
 async fn follow(engine: Handle, service: String, parts: Parts) {
@@ -195,10 +258,8 @@ fn decode(part: &[u8]) -> Result<RecordingPart, Status> {
     RecordingPart::decode(part).map_err(|error| Status::internal(format!("a part of a recording: {error}")))
 }
 
-async fn recorded(history: Arc<History>, decision: u64) -> Result<Vec<u8>, Status> {
-    let read = tokio::task::spawn_blocking(move || history.recording(decision)).await;
-    let read = read.map_err(|error| Status::internal(error.to_string()))?;
-    let found = read.map_err(|error| Status::internal(error.to_string()))?;
+async fn recorded(decisions: Arc<dyn Decisions>, decision: u64) -> Result<Vec<u8>, Status> {
+    let found = decisions.recording(decision).await.map_err(Status::internal)?;
     found.ok_or_else(|| {
         Status::not_found(format!(
             "decision {decision} has no recording here: it is not known, is not among the newest 100, or its trial became longer than 64 MiB"

@@ -18,17 +18,18 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     actuator::Actuator,
+    cluster::{Cluster, ClusterError},
     config::{Config, Service},
-    engine::Engine,
+    engine::{Effect, Engine},
     envoy_metrics::{self, EnvoyMetrics},
     gates,
-    historian::{self, Store},
-    history::{History, HistoryError},
+    historian::{self, Past, Store},
+    history::{Decisions, History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
     metrics,
     module::{self, Module, ModuleError},
     query::Query,
-    shell::{Handle, Shell, now},
+    shell::{Abroad, Handle, Shell, now},
     weigher,
 };
 
@@ -42,6 +43,9 @@ const FINISH: Duration = Duration::from_secs(5);
 /// Why `serin serve` ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// There is no NATS to share the work through.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// Decisions cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -78,20 +82,21 @@ pub enum ServeError {
 /// When it cannot start, or a listener fails.
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     let module = Module::load(config.filter.as_deref())?;
-    let history = Arc::new(History::open(&config.data_dir)?);
-    let store = Arc::new(Store::open(&config.data_dir, config.retention));
-    let (mut engine, mut first) = Engine::new(&config, history.decisions()?, now());
-    let from = now().minus(config.live_window);
-    first.extend(engine.restore(historian::remembered(&store, from.second(), now().second() + 1), now()));
+    let Kept { engine, first, past, decisions, shared } = match &config.nats {
+        Some(servers) => in_cluster(servers, &config).await?,
+        None => on_disk(&config)?,
+    };
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
     let (storing_now, storing) = watch::channel(true);
-    let (keeping_now, keeping) = watch::channel(store.is_open());
+    let (keeping_now, keeping) = watch::channel(past.is_open());
     let (reports, kept) = mpsc::unbounded_channel();
     let (orders, receiver) = mpsc::unbounded_channel();
-    let (shell, handle) = Shell::new(engine, orders, reports);
+    let ordering = orders.clone();
+    let (cluster, abroad) = shared.unzip();
+    let (shell, handle) = Shell::new(engine, orders, reports, abroad);
     let services: Arc<[Service]> = config.services.into();
-    let actuator = Actuator::new(Arc::clone(&history), Arc::clone(&services), storing_now);
+    let actuator = Actuator::new(Arc::clone(&decisions), Arc::clone(&services), storing_now);
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
@@ -103,9 +108,17 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         shell.run(first).await;
         Ok(())
     });
-    tokio::spawn(historian::run(Arc::clone(&store), Arc::clone(&services), kept, handle.clone(), keeping_now));
+    tokio::spawn(historian::run(Arc::clone(&past), Arc::clone(&services), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(services, handle.clone()));
-    tasks.spawn(serve_grpc(grpc, handle.clone(), history, Arc::clone(&store), storing.clone()));
+    let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
+    if let Some(cluster) = cluster {
+        let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
+        tasks.spawn(async move {
+            cluster.run(address, live_window, handle).await;
+            Ok(())
+        });
+    }
+    tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
     tasks.spawn(serve_http(scrape, handle, storing, keeping, module));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
@@ -119,6 +132,32 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     ended?
 }
 
+/// What an aggregator begins with, and where it keeps what it does.
+struct Kept {
+    engine: Engine,
+    first: Vec<Effect>,
+    past: Arc<dyn Past>,
+    decisions: Arc<dyn Decisions>,
+    shared: Option<(Cluster, mpsc::Sender<Abroad>)>,
+}
+
+fn on_disk(config: &Config) -> Result<Kept, ServeError> {
+    let history = Arc::new(History::open(&config.data_dir)?);
+    let store = Arc::new(Store::open(&config.data_dir, config.retention));
+    let (mut engine, mut first) = Engine::new(config, history.decisions()?, now());
+    let from = now().minus(config.live_window);
+    first.extend(engine.restore(historian::remembered(&store, from.second(), now().second() + 1), now()));
+    Ok(Kept { engine, first, past: store, decisions: history, shared: None })
+}
+
+/// Decisions, and what was counted, come with the partitions that are taken.
+async fn in_cluster(servers: &str, config: &Config) -> Result<Kept, ServeError> {
+    let (cluster, abroad) = Cluster::join(servers, config.retention).await?;
+    let (engine, first) = Engine::new(config, Vec::new(), now());
+    let (past, decisions) = (Arc::new(cluster.log()), cluster.decisions());
+    Ok(Kept { engine: engine.shared(), first, past, decisions, shared: Some((cluster, abroad)) })
+}
+
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { key, address, source })
 }
@@ -130,12 +169,10 @@ fn local(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
 async fn serve_grpc(
     listener: TcpListener,
     engine: Handle,
-    history: Arc<History>,
-    store: Arc<Store>,
+    query: Query,
     storing: watch::Receiver<bool>,
 ) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let query = Query::new(engine.clone(), history, store);
     let query_service = QueryServer::new(query.clone());
     let control = ControlServer::new(query);
     let proxies = MetricsServiceServer::new(EnvoyMetrics::new(engine.clone()));

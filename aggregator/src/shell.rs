@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::{
     actuator::Order,
     engine::{CloseReason, Effect, Engine, Event, Stored, StreamId},
-    report::Reporter,
+    report::{Reporter, ReporterId, Waiting},
     time::UnixMicros,
 };
 
@@ -27,6 +27,14 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Where one stream's acknowledgements go.
 pub type Responses = mpsc::Sender<Result<ReportResponse, Status>>;
+
+/// What other aggregators are told.
+pub enum Abroad {
+    /// What waits at a reporter's worker.
+    Waiting(ReporterId, Waiting),
+    /// The verdict of a service that is judged here.
+    Verdict(Box<Verdict>),
+}
 
 type Question = Box<dyn FnOnce(&mut Engine, UnixMicros) -> Vec<Effect> + Send>;
 
@@ -113,6 +121,8 @@ pub struct Shell {
     verdicts: broadcast::Sender<Verdict>,
     orders: mpsc::UnboundedSender<Order>,
     reports: mpsc::UnboundedSender<Stored>,
+    /// Where there are other aggregators.
+    abroad: Option<mpsc::Sender<Abroad>>,
 }
 
 impl Shell {
@@ -122,11 +132,12 @@ impl Shell {
         engine: Engine,
         orders: mpsc::UnboundedSender<Order>,
         reports: mpsc::UnboundedSender<Stored>,
+        abroad: Option<mpsc::Sender<Abroad>>,
     ) -> (Self, Handle) {
         let (sender, inbox) = mpsc::channel(INBOX);
         let (verdicts, _) = broadcast::channel(VERDICTS);
         let handle = Handle { inbox: sender, verdicts: verdicts.clone() };
-        (Shell { engine, inbox, streams: HashMap::new(), verdicts, orders, reports }, handle)
+        (Shell { engine, inbox, streams: HashMap::new(), verdicts, orders, reports, abroad }, handle)
     }
 
     /// Runs until every [`Handle`] is gone.
@@ -169,9 +180,14 @@ impl Shell {
                 Effect::Ack { stream, sequence } => self.ack(stream, sequence),
                 // When the historian is gone the process is ending, and what is not acknowledged comes again.
                 Effect::Store(stored) => drop(self.reports.send(*stored)),
+                Effect::Wait(reporter, waiting) => self.pass_on(Abroad::Waiting(reporter, waiting)),
+                Effect::Show(verdict) => drop(self.verdicts.send(verdict)),
                 Effect::Close { stream, reason } => self.close(stream, reason),
-                // Nobody watching is no error.
-                Effect::Publish(verdict) => drop(self.verdicts.send(verdict)),
+                Effect::Publish(verdict) => {
+                    self.pass_on(Abroad::Verdict(Box::new(verdict.clone())));
+                    // Nobody watching is no error.
+                    drop(self.verdicts.send(verdict));
+                }
                 Effect::Persist(decision) => self.order(Order::Persist(Box::new(decision))),
                 Effect::Record { decision, recording } => self.order(Order::Record { decision, recording }),
                 Effect::RollBack { decision, service } => self.order(Order::RollBack { decision, service }),
@@ -184,6 +200,13 @@ impl Shell {
         if responses.try_send(Ok(ReportResponse { acked_sequence })).is_err() {
             // It does not read its acknowledgements, or is gone: a new stream will be told again.
             self.streams.remove(&stream);
+        }
+    }
+
+    /// It is said again within seconds: what finds no room is left out.
+    fn pass_on(&self, message: Abroad) {
+        if let Some(abroad) = &self.abroad {
+            drop(abroad.try_send(message));
         }
     }
 

@@ -34,7 +34,7 @@ pub use check::Checked;
 pub use error::{Damage, Error, Problem};
 pub use expire::{Expired, Size};
 pub use histograms::Histograms;
-pub use read::{DayAgo, Entry, Query};
+pub use read::{Entry, Query};
 pub use retention::{Retention, RetentionError, Tier};
 pub use roll_up::RolledUp;
 pub use series::{Selector, Series, SeriesRef};

@@ -13,7 +13,6 @@ use crate::{
 
 /// From this length on, sums are taken from the coarse tier: its minutes at both ends are less than 2% of it.
 const LONG_S: u64 = 3_600;
-const DAY_S: u64 = 86_400;
 
 /// What to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,15 +37,6 @@ pub struct Entry {
     pub series: Arc<Series>,
     /// What was counted.
     pub histograms: Histograms,
-}
-
-/// The same time of day on an earlier day.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DayAgo {
-    /// How many days before.
-    pub days: u32,
-    /// By (outcome, vantage), all pods and whatever else the selector leaves open together. Empty when nothing is known.
-    pub sums: BTreeMap<(u8, u8), Histograms>,
 }
 
 impl History {
@@ -102,52 +92,17 @@ impl History {
     /// # Errors
     /// When it cannot be read or part of it is damaged.
     pub fn merged(&self, selector: &Selector, from_s: u64, to_s: u64) -> Result<Histograms, Error> {
-        let mut sums = self.sums(selector, from_s, to_s, |_| ())?;
-        Ok(sums.remove(&()).unwrap_or_default())
-    }
-
-    /// What was counted in the same time of day on earlier days: in the `window_s` seconds before `now_s`, less 1 to `days` days.
-    ///
-    /// # Errors
-    /// When it cannot be read or part of it is damaged.
-    pub fn same_time_of_day(
-        &self,
-        selector: &Selector,
-        now_s: u64,
-        window_s: u64,
-        days: u32,
-    ) -> Result<Vec<DayAgo>, Error> {
-        let day = |days: u32| {
-            let to_s = now_s.saturating_sub(u64::from(days) * DAY_S);
-            let sums =
-                self.sums(selector, to_s.saturating_sub(window_s), to_s, |series| (series.outcome, series.vantage))?;
-            Ok(DayAgo { days, sums })
-        };
-        (1..=days).map(day).collect()
-    }
-
-    fn sums<K: Ord>(
-        &self,
-        selector: &Selector,
-        from_s: u64,
-        to_s: u64,
-        key: impl Fn(&Series) -> K,
-    ) -> Result<BTreeMap<K, Histograms>, Error> {
         let selected = self.catalogue().select(selector);
         let is_long = to_s.saturating_sub(from_s) >= LONG_S;
         let resolution_s = if is_long { self.retention.resolutions_s()[1] } else { 1 };
-        let mut sums: BTreeMap<K, Sum> = BTreeMap::new();
+        let mut sum = Sum::new();
         self.with(|database| {
             let snapshot = Snapshot::new(database, self.retention.resolutions_s())?;
-            snapshot.visit(&selected, (from_s, to_s), resolution_s, |visit| {
-                if let Visit::Piece { id, bytes, .. } = visit
-                    && let Some(series) = selected.get(&id)
-                {
-                    sums.entry(key(series)).or_insert_with(Sum::new).add(bytes)?;
-                }
-                Ok(())
+            snapshot.visit(&selected, (from_s, to_s), resolution_s, |visit| match visit {
+                Visit::Piece { id, bytes, .. } if selected.contains_key(&id) => sum.add(bytes),
+                _ => Ok(()),
             })
         })?;
-        Ok(sums.into_iter().map(|(key, sum)| (key, sum.histograms())).collect())
+        Ok(sum.histograms())
     }
 }

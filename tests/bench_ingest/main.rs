@@ -1,9 +1,10 @@
 //! `make bench-ingest`: what taking in reports costs, through the real gRPC, durable before they are acknowledged.
 //!
 //! Each simulated sidecar has one reporter that sends reports like a real one's, 20 series with 30 to 60 non-empty buckets in both timings, as
-//! fast as they are acknowledged. What counts is the CPU time of the `serin` process (`/proc/PID/stat`), so the load beside it does not.
+//! fast as they are acknowledged; with `NATS_SERVERS=1` or `3` these are what it is durable in. What counts is the CPU time of the `serin` process (`/proc/PID/stat`), so the load beside it does not.
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
+mod shared;
 mod sidecar;
 
 use std::{fs, time::Duration};
@@ -44,9 +45,14 @@ async fn main() -> Result<()> {
     let (sidecars, seconds) = (from_environment("SIDECARS", SIDECARS), from_environment("SECONDS_LONG", SECONDS));
     let dir = tempfile::Builder::new().prefix("serin-bench-").tempdir()?;
     let config = serin::configure(dir.path(), &dir.path().join("rds.yaml"))?;
-    let serin = Serin::start(&config, &dir.path().join("serin.log")).await?;
+    let log = dir.path().join("serin.log");
+    let (nats, serin) = match from_environment("NATS_SERVERS", 0) {
+        0 => (None, Serin::start(&config, &log).await?),
+        servers => shared::start(servers, dir.path(), &config, &log).await.map(|(nats, serin)| (Some(nats), serin))?,
+    };
     let pid = serin.process.id();
     let (idle, before) = (resident(pid)?, cpu_s(pid)?);
+    let nats_before = nats.as_ref().map(shared::cpu_s).transpose()?;
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut load = JoinSet::new();
     (0..sidecars).for_each(|at| drop(load.spawn(sidecar::run(serin.grpc, at, until))));
@@ -60,6 +66,9 @@ async fn main() -> Result<()> {
         Ok((serin.requests(&[]).await? == sent.requests).then_some(()))
     })
     .await?;
+    if let (Some(nats), Some(nats_before)) = (&nats, nats_before) {
+        return shared::tell(nats, shared::cpu_s(nats)? - nats_before, cpu, memory, &sent).await;
+    }
     let disk = fs::metadata(dir.path().join("serin-data/histograms.redb"))?.len();
     let series_per_core = sent.series as f64 / cpu;
     let disk_per_delta = disk as f64 / sent.series as f64;

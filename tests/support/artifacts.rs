@@ -32,6 +32,21 @@ pub fn envoy() -> Result<PathBuf> {
     )
 }
 
+/// The NATS server: `$NATS_SERVER`, else the one in the repository's `.venv`.
+///
+/// # Errors
+/// When there is none.
+pub fn nats() -> Result<PathBuf> {
+    if let Some(path) = from_env("NATS_SERVER")? {
+        return Ok(path);
+    }
+    let path = root().join(".venv/bin/nats-server");
+    if !path.is_file() {
+        bail!("{} is missing: `make test` installs it; or set NATS_SERVER=/path/to/nats-server", path.display());
+    }
+    Ok(path)
+}
+
 /// The filter: `$SERIN_FILTER`, else the one in the target directory.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ pub mod feed;
 pub mod gateway;
 pub mod latency;
 pub mod load;
+pub mod nats;
 pub mod poll;
 pub mod process;
 pub mod proxy;

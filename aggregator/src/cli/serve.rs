@@ -32,11 +32,12 @@ pub(super) fn check(file: &Path) -> anyhow::Result<ExitCode> {
     }
 }
 
-pub(super) fn serve(file: &Path) -> anyhow::Result<ExitCode> {
-    let config = match load(file)? {
+pub(super) fn serve(file: &Path, nats: Option<String>) -> anyhow::Result<ExitCode> {
+    let mut config = match load(file)? {
         Ok(config) => config,
         Err(code) => return Ok(code),
     };
+    config.nats = nats.or(config.nats);
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| "info".into()))

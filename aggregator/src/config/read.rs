@@ -40,33 +40,36 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
         let filter = file.optional("filter", scalar::path);
         let live_window = scalar::duration_within(MINUTE..=HOUR, "a duration from 1m to 1h");
         let live_window = file.optional("live_window", live_window);
+        let (retention, nats) = history(file, live_window.unwrap_or(15 * MINUTE));
         Some(Config {
             grpc,
             metrics,
             data_dir: data_dir.unwrap_or_else(|| PathBuf::from("./serin-data")),
             filter,
             live_window: live_window.unwrap_or(15 * MINUTE),
-            retention: retention(file, live_window.unwrap_or(15 * MINUTE)),
+            nats,
+            retention,
             services: services(file),
         })
     })
 }
 
-/// One-second slices as long as the live window; ten seconds, then minutes.
-fn retention(file: &mut Section<'_>, live_window: Duration) -> Retention {
+/// One-second slices as long as the live window; ten seconds, then minutes; and where.
+fn history(file: &mut Section<'_>, live_window: Duration) -> (Retention, Option<String>) {
     let range = || scalar::duration_within(HOUR..=400 * DAY, "a duration from 1h to 9600h (400 days)");
     let kept = file.section("history", |history| {
         let ten_seconds = history.optional("ten_seconds", range()).unwrap_or(DAY);
         let minutes = history.optional("minutes", range()).unwrap_or(15 * DAY);
-        Some((ten_seconds, minutes))
+        Some((ten_seconds, minutes, history.optional("nats", scalar::nats)))
     });
-    let (ten_seconds, minutes) = kept.unwrap_or((DAY, 15 * DAY));
+    let (ten_seconds, minutes, nats) = kept.unwrap_or((DAY, 15 * DAY, None));
     let tier = |resolution_s, keep: Duration| Tier { resolution_s, keep_s: keep.as_secs() };
     let live_s = live_window.max(2 * MINUTE).as_secs();
-    Retention::new(live_s, tier(10, ten_seconds), tier(60, minutes)).unwrap_or_else(|error| {
+    let retention = Retention::new(live_s, tier(10, ten_seconds), tier(60, minutes)).unwrap_or_else(|error| {
         file.note("history", Fault::Retention(error));
         Retention::default()
-    })
+    });
+    (retention, nats)
 }
 
 fn loopback(port: u16) -> SocketAddr {

@@ -16,6 +16,7 @@ pub(super) const LABEL: &str = "text of 1 to 256 bytes (in quotes if it looks li
 pub(super) const VANTAGE: &str = "`inbound`, `outbound` or `gateway`";
 pub(super) const FRACTION: &str = "a fraction, such as 0.1";
 pub(super) const METRIC: &str = "`p50`, `p95`, `p99` or `p99.9`";
+pub(crate) const NATS: &str = "NATS servers, such as nats://10.0.0.1:4222,nats://10.0.0.2:4222";
 pub(super) const PATH: &str = "a path";
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:9400 or \"[::1]:9400\"";
 const DURATION: &str = "a duration with its unit, such as 30s, 5m or 1h30m";
@@ -30,6 +31,20 @@ pub(super) fn label(node: &Node) -> Result<String, Fault> {
 pub(super) fn path(node: &Node) -> Result<PathBuf, Fault> {
     let path = text(node).filter(|text| !text.is_empty());
     path.map(PathBuf::from).ok_or_else(|| Fault::not(&node.value, PATH))
+}
+
+/// The servers of one NATS, each with its scheme, separated by commas.
+pub(super) fn nats(node: &Node) -> Result<String, Fault> {
+    text(node).filter(|text| is_nats(text)).map(str::to_owned).ok_or_else(|| Fault::not(&node.value, NATS))
+}
+
+/// Whether all of these are addresses of NATS servers.
+pub(crate) fn is_nats(servers: &str) -> bool {
+    let is_server = |server: &str| {
+        let scheme = ["nats://", "tls://"].iter().any(|scheme| server.starts_with(scheme));
+        scheme && server.parse::<async_nats::ServerAddr>().is_ok()
+    };
+    servers.split(',').all(is_server)
 }
 
 pub(super) fn address(node: &Node) -> Result<SocketAddr, Fault> {

@@ -38,6 +38,7 @@ fn the_smallest_file_has_the_defaults() {
         data_dir: PathBuf::from("./serin-data"),
         filter: None,
         live_window: Duration::from_secs(900),
+        nats: None,
         retention: Retention::default(),
         services: vec![service],
     };

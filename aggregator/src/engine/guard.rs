@@ -116,11 +116,9 @@ impl Guard {
     pub(super) fn new<'a>(
         index: usize,
         service: Service,
-        mut kept: impl Iterator<Item = &'a v1::Decision>,
+        kept: impl Iterator<Item = &'a v1::Decision>,
         now: UnixMicros,
     ) -> Self {
-        let condemns = |d: &&v1::Decision| decision::condemns(d, &service.name, &service.candidate);
-        let condemned = kept.find(condemns).map(|decision| Condemned::resume(&service, decision.clone(), now));
         let mut guard = Guard {
             verdict: verdict::waiting(&service, format!("no requests to {} yet", service.candidate), now.0),
             index,
@@ -129,14 +127,33 @@ impl Guard {
             learned: Learned::default(),
             ended: None,
             weight: None,
-            condemned,
+            condemned: None,
             recent: Recent::default(),
             shown: None,
         };
-        if let Some(condemned) = &guard.condemned {
-            guard.verdict = condemned_verdict(condemned.decision(), now);
-        }
+        guard.resume(kept, now);
         guard
+    }
+
+    /// Goes on from the decisions that were kept, newest first.
+    pub(super) fn resume<'a>(&mut self, mut kept: impl Iterator<Item = &'a v1::Decision>, now: UnixMicros) {
+        let condemns = |d: &&v1::Decision| decision::condemns(d, &self.service.name, &self.service.candidate);
+        let condemned = kept.find(condemns).map(|decision| Condemned::resume(&self.service, decision.clone(), now));
+        if let Some(condemned) = &condemned {
+            self.verdict = condemned_verdict(condemned.decision(), now);
+        }
+        self.condemned = condemned;
+    }
+
+    /// Another aggregator judges it from now on.
+    pub(super) fn leave(&mut self, now: UnixMicros) {
+        self.condemned = None;
+        self.begin_anew("another aggregator judges it", now);
+    }
+
+    /// Another aggregator shows its verdict.
+    pub(super) fn tell(&mut self, verdict: v1::Verdict) {
+        self.verdict = verdict;
     }
 
     /// The rollback that an earlier run decided but did not come to write.

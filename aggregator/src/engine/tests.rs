@@ -38,6 +38,7 @@ fn config(dry_run: bool) -> Config {
         data_dir: "unused".into(),
         filter: None,
         live_window: Duration::from_secs(900),
+        nats: None,
         retention: serin_history::Retention::default(),
         services: vec![service],
     }

@@ -1,8 +1,8 @@
-//! What earlier days tell of a service (IO: it reads the store).
+//! What earlier days tell of a service (pure, but for what it is given to read with).
 
 use std::collections::BTreeMap;
 
-use serin_history::{Error, Histograms, History, Query, Selector};
+use serin_history::{Entry, Histograms, Query, Selector};
 use serin_judge::PodSpread;
 use serin_sketch::Counts;
 
@@ -18,28 +18,36 @@ const DAY_S: u64 = 86_400;
 const POD_DAYS: u64 = 7;
 const AROUND_S: u64 = 1_800;
 /// Days whose same time is a window, and how much of it: what a rollout of half an hour that begins now would see.
-const DAYS: u32 = 14;
+const DAYS: u64 = 14;
 const WINDOW_S: u64 = 1_800;
 
 /// Reads what is known of a service at this time of day.
-pub(super) fn learn(history: &History, service: &Service, now_s: u64) -> Result<Learned, Error> {
-    let pods = pods(history, service, now_s)?;
+///
+/// # Errors
+/// Those of `read`, which hands out the entries of a query.
+pub fn learn<E>(
+    service: &Service,
+    now_s: u64,
+    read: impl Fn(&Query, &mut dyn FnMut(Entry)) -> Result<(), E>,
+) -> Result<Learned, E> {
+    let pods = pods(service, now_s, &read)?;
     let names = if service.routes.is_empty() { vec![String::new()] } else { service.routes.clone() };
     let mut windows = BTreeMap::new();
     for route in names {
-        let days = history.same_time_of_day(&selector(service, &route), now_s + WINDOW_S, WINDOW_S, DAYS)?;
-        let day = |sums: BTreeMap<(u8, u8), Histograms>| {
-            let mut counts = Counts::new();
-            for ((outcome, _), histograms) in sums {
-                let outcome = serin_proto::v1::Outcome::try_from(i32::from(outcome)).unwrap_or_default();
-                if report::counts_for_latency(outcome) {
-                    counts.merge(of(service, &histograms));
+        let mut days = Vec::new();
+        for ago in 1..=DAYS {
+            let from_s = now_s.saturating_sub(ago * DAY_S);
+            let selector = selector(service, &route);
+            let query = Query { selector, from_s, to_s: from_s + WINDOW_S, resolution_s: WINDOW_S };
+            let mut day = Counts::new();
+            read(&query, &mut |entry| {
+                if report::counts_for_latency(key(&entry.series).outcome) {
+                    day.merge(of(service, &entry.histograms));
                 }
-            }
-            counts
-        };
-        let days: Vec<Counts> = days.into_iter().map(|ago| day(ago.sums)).filter(|counts| !counts.is_empty()).collect();
-        windows.insert(route, days);
+            })?;
+            days.push(day);
+        }
+        windows.insert(route, days.into_iter().filter(|day| !day.is_empty()).collect());
     }
     Ok(Learned { pods, windows })
 }
@@ -61,7 +69,11 @@ fn of<'a>(service: &Service, histograms: &'a Histograms) -> &'a Counts {
 }
 
 /// How much pods of the baseline differed.
-fn pods(history: &History, service: &Service, now_s: u64) -> Result<PodSpread, Error> {
+fn pods<E>(
+    service: &Service,
+    now_s: u64,
+    read: impl Fn(&Query, &mut dyn FnMut(Entry)) -> Result<(), E>,
+) -> Result<PodSpread, E> {
     let selector = Selector { release: Some(service.baseline.clone()), ..selector(service, "") };
     let mut days = Vec::new();
     for ago in 1..=POD_DAYS {
@@ -69,7 +81,7 @@ fn pods(history: &History, service: &Service, now_s: u64) -> Result<PodSpread, E
         let (from_s, to_s) = (at.saturating_sub(AROUND_S), at + AROUND_S);
         let mut by_pod: BTreeMap<String, Counts> = BTreeMap::new();
         let query = Query { selector: selector.clone(), from_s, to_s, resolution_s: 60 };
-        history.for_each(&query, |entry| {
+        read(&query, &mut |entry: Entry| {
             let series = key(&entry.series);
             if report::counts_for_latency(series.outcome) && !series.pod.is_empty() {
                 by_pod.entry(series.pod).or_default().merge(of(service, &entry.histograms));
@@ -82,7 +94,7 @@ fn pods(history: &History, service: &Service, now_s: u64) -> Result<PodSpread, E
 
 #[cfg(test)]
 mod tests {
-    use serin_history::{Delta, Report, Retention, SeriesRef};
+    use serin_history::{Delta, History, Report, Retention, SeriesRef};
     use serin_sketch::{Bucket, Micros};
 
     use super::*;
@@ -112,7 +124,7 @@ mod tests {
             let (reporter, second) = (day.to_le_bytes(), NOW_S - day * DAY_S + 600);
             history.append(&[Report { reporter: &reporter, sequence: 1, second, deltas: deltas.collect() }]).unwrap();
         }
-        let learned = learn(&history, &service, NOW_S).unwrap();
+        let learned = learn(&service, NOW_S, |query, each| history.for_each(query, each)).unwrap();
         let totals: Vec<u64> = learned.windows[""].iter().map(Counts::total).collect();
         assert_eq!(totals, [40_000; 6]);
         // Half of them 4% slower and half 4% faster: log rates 0.12 up and down at p95.

@@ -13,10 +13,14 @@ use serin_proto::{
     v1::{self, Outcome, Vantage},
 };
 use serin_sketch::Counts;
+use tokio::sync::watch;
 
+use super::{Entries, Past, learn};
 use crate::{
-    engine::{Remembered, Stored},
+    config::Service,
+    engine::{Learned, Remembered, Stored},
     report::{Delta, ReporterId, SeriesKey},
+    shell::now,
 };
 
 /// How long a store that failed is left alone.
@@ -41,11 +45,6 @@ impl Store {
         Store { directory: directory.to_owned(), retention, state }
     }
 
-    /// Whether it is open.
-    pub fn is_open(&self) -> bool {
-        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Open(_))
-    }
-
     /// What is open now, or after it was tried again.
     fn history(&self) -> Option<Arc<History>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +62,7 @@ impl Store {
     }
 
     /// Writes reports; whether they are on disk now.
-    pub(super) fn append(&self, batch: &[Stored]) -> bool {
+    fn write(&self, batch: &[Stored]) -> bool {
         let Some(history) = self.history() else { return false };
         let ids: Vec<Vec<u8>> = batch.iter().map(|stored| to_bytes(&stored.reporter)).collect();
         let reports = batch.iter().zip(&ids).map(|(stored, reporter)| Report {
@@ -80,7 +79,7 @@ impl Store {
     }
 
     /// Rolls up seconds and drops what is too old.
-    pub(super) fn tend(&self, now_s: u64) {
+    fn roll_up(&self, now_s: u64) {
         let Some(history) = self.history() else { return };
         match history.roll_up(now_s) {
             Ok(rolled) => {
@@ -94,25 +93,49 @@ impl Store {
     }
 
     /// Sends what was counted, entry by entry, for as long as `send` takes it.
-    pub(crate) fn send(&self, request: &v1::ReadHistoryRequest, mut send: impl FnMut(v1::HistoryEntry) -> bool) {
-        let name = |name: &String| (!name.is_empty()).then(|| name.clone());
-        let selector = Selector {
-            service: name(&request.service),
-            route: name(&request.route),
-            release: name(&request.release),
-            ..Selector::default()
-        };
-        let resolution_s = if request.resolution_s == 0 { 60 } else { u64::from(request.resolution_s) };
-        let query = Query { selector, from_s: request.from_s, to_s: request.to_s, resolution_s };
+    fn send(&self, request: &v1::ReadHistoryRequest, mut send: impl FnMut(v1::HistoryEntry) -> bool) {
+        let query = query(request);
         let mut is_wanted = true;
         let read = |history: &History| history.for_each(&query, |entry| is_wanted = is_wanted && send(to_wire(entry)));
         self.read_with(read);
     }
 
     /// Reads something of it.
-    pub(super) fn read_with<T>(&self, read: impl FnOnce(&History) -> Result<T, Error>) -> Option<T> {
+    fn read_with<T>(&self, read: impl FnOnce(&History) -> Result<T, Error>) -> Option<T> {
         let history = self.history()?;
         read(&history).inspect_err(|error| tracing::error!("the history cannot be read: {error}")).ok()
+    }
+}
+
+#[tonic::async_trait]
+impl Past for Store {
+    async fn append(self: Arc<Self>, batch: Vec<Stored>, keeping: &watch::Sender<bool>) {
+        let written = tokio::task::spawn_blocking(move || self.write(&batch)).await;
+        let is_kept = matches!(written, Ok(true));
+        keeping.send_if_modified(|kept| std::mem::replace(kept, is_kept) != is_kept);
+    }
+
+    async fn tend(self: Arc<Self>) {
+        if let Err(error) = tokio::task::spawn_blocking(move || self.roll_up(now().second())).await {
+            tracing::error!("rolling up the history failed: {error}");
+        }
+    }
+
+    async fn learn(self: Arc<Self>, service: Service) -> Option<Learned> {
+        let learn = move || {
+            self.read_with(|kept| learn::learn(&service, now().second(), |query, each| kept.for_each(query, each)))
+        };
+        tokio::task::spawn_blocking(learn).await.ok().flatten()
+    }
+
+    async fn read(self: Arc<Self>, request: v1::ReadHistoryRequest, entries: Entries) {
+        // One who reads no further ends it; a failure is in the log, and the stream just ends.
+        let read = move || self.send(&request, |entry| entries.blocking_send(Ok(entry)).is_ok());
+        drop(tokio::task::spawn_blocking(read).await);
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Open(_))
     }
 }
 
@@ -146,7 +169,21 @@ pub fn remembered(store: &Store, from_s: u64, to_s: u64) -> Remembered {
     store.read_with(read).unwrap_or_default()
 }
 
-fn to_wire(entry: Entry) -> v1::HistoryEntry {
+/// What is asked for.
+pub(crate) fn query(request: &v1::ReadHistoryRequest) -> Query {
+    let name = |name: &String| (!name.is_empty()).then(|| name.clone());
+    let selector = Selector {
+        service: name(&request.service),
+        route: name(&request.route),
+        release: name(&request.release),
+        ..Selector::default()
+    };
+    let resolution_s = if request.resolution_s == 0 { 60 } else { u64::from(request.resolution_s) };
+    Query { selector, from_s: request.from_s, to_s: request.to_s, resolution_s }
+}
+
+/// An entry as it is asked for.
+pub(crate) fn to_wire(entry: Entry) -> v1::HistoryEntry {
     let SeriesKey { service, route, release, pod, outcome, vantage } = key(&entry.series);
     let some = |counts: &Counts| (!counts.is_empty()).then(|| convert::to_wire(counts));
     v1::HistoryEntry {
@@ -164,7 +201,7 @@ fn to_wire(entry: Entry) -> v1::HistoryEntry {
 }
 
 /// The series that a key of the store stands for.
-pub(crate) fn key(series: &Series) -> SeriesKey {
+pub fn key(series: &Series) -> SeriesKey {
     SeriesKey {
         service: series.service.clone(),
         route: series.route.clone(),
@@ -217,7 +254,7 @@ mod tests {
         let total = Counts::from_iter([(serin_sketch::Bucket::of(Micros(40_000)), 3)]);
         let delta = Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 1 };
         let reporter = ReporterId { node_id: "node/ü".into(), boot_nonce: u64::MAX - 1, context_id: 7 };
-        Stored { stream: StreamId(1), reporter, sequence, second, deltas: vec![Arc::new(delta)] }
+        Stored { stream: StreamId(1), reporter, sequence, floor: 1, second, deltas: vec![Arc::new(delta)] }
     }
 
     #[test]
@@ -226,7 +263,7 @@ mod tests {
         let batch = [stored(1, 1_000), stored(2, 1_001)];
         {
             let store = Store::open(dir.path(), Retention::default());
-            assert!(store.append(&batch) && store.append(&batch), "the same again changes nothing");
+            assert!(store.write(&batch) && store.write(&batch), "the same again changes nothing");
         }
         let store = Store::open(dir.path(), Retention::default());
         let remembered = remembered(&store, 1_001, 2_000);
@@ -240,8 +277,8 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "in the way").unwrap();
         let store = Store::open(&file, Retention::default());
-        assert!(!store.is_open() && !store.append(&[stored(1, 1_000)]));
+        assert!(!store.is_open() && !store.write(&[stored(1, 1_000)]));
         assert_eq!(remembered(&store, 0, 10), Remembered::default());
-        store.tend(5_000);
+        store.roll_up(5_000);
     }
 }

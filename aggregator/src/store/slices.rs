@@ -80,6 +80,15 @@ impl Slices {
         });
     }
 
+    /// Keeps only what is of certain series.
+    pub fn retain(&mut self, is_kept: impl Fn(&SeriesKey) -> bool) {
+        for second in self.seconds.values_mut() {
+            second.deltas.retain(|delta| is_kept(&delta.series));
+            second.waiting.values_mut().for_each(|ages| ages.retain(|(series, _)| is_kept(series)));
+        }
+        self.bytes = self.seconds.values().map(Second::bytes).sum();
+    }
+
     /// `change` says how many bytes went and came.
     fn change(&mut self, second: u64, now: UnixMicros, change: impl FnOnce(&mut Second) -> (usize, usize)) {
         let oldest = now.minus(self.window).second();

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 use serin_history::{Error, Histograms, History, Retention, Selector, Tier};
 
@@ -110,18 +108,15 @@ fn a_row_that_grows_large_is_read_as_one() {
 }
 
 #[test]
-fn a_sum_over_weeks_and_the_same_time_of_earlier_days() {
+fn a_sum_over_weeks() {
     let directory = tempfile::tempdir().unwrap();
     let history = History::open(directory.path(), Retention::default()).unwrap();
-    let (mut numbers, mut sum, mut by_day) = (Numbers(9), Histograms::default(), BTreeMap::new());
+    let (mut numbers, mut sum) = (Numbers(9), Histograms::default());
     for day in (0..15_u64).rev() {
         // One in the five minutes before noon, one after.
         for (number, second) in [NOON - 100, NOON + 100].into_iter().enumerate() {
             let counted = histograms(&mut numbers);
             sum.merge(&counted);
-            if number == 0 {
-                by_day.insert(day, counted.clone());
-            }
             append(&history, "r", 100 - day * 2 + number as u64, second - day * 86_400, &[(series(1), counted)])
                 .unwrap();
         }
@@ -131,14 +126,6 @@ fn a_sum_over_weeks_and_the_same_time_of_earlier_days() {
     let selector = Selector::only(&series(1));
     assert_eq!(history.merged(&selector, NOON - 15 * 86_400, NOON + 300).unwrap(), sum);
     assert_eq!(history.merged(&Selector::only(&series(2)), 0, u64::MAX).unwrap(), Histograms::default());
-    let one = series(1);
-    let release = Selector::release(&one.service, &one.route, &one.release);
-    let days = history.same_time_of_day(&release, NOON, 300, 14).unwrap();
-    assert_eq!(days.len(), 14);
-    for day in days {
-        let counted = by_day.get(&u64::from(day.days)).unwrap();
-        assert_eq!(day.sums, BTreeMap::from([((one.outcome, one.vantage), counted.clone())]), "{} days ago", day.days);
-    }
 }
 
 #[test]

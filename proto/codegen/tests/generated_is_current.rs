@@ -7,8 +7,11 @@ use prost::Message;
 #[test]
 fn generated_is_current() {
     let root = &Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let files =
-        protox::compile(["serin/v1/ingest.proto", "serin/v1/query.proto", "serin/v1/recording.proto"], [root]).unwrap();
+    let files = protox::compile(
+        ["serin/v1/ingest.proto", "serin/v1/log.proto", "serin/v1/query.proto", "serin/v1/recording.proto"],
+        [root],
+    )
+    .unwrap();
     let envoy = protox::compile(["envoy/metrics_service.proto"], [root]).unwrap();
     let out = tempfile::tempdir().unwrap();
     std::fs::write(out.path().join("serin.v1.bin"), files.encode_to_vec()).unwrap();

@@ -597,6 +597,50 @@ pub mod ingest_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Reports of one partition, as one aggregator took them in.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoggedReports {
+    /// In each: `reporter` with `first_sequence`, below which everything was acknowledged before this was written; `sequence` and the part of
+    /// the report's series and deltas that belongs to this partition; as interval, the second that they belong to. A heartbeat (sequence 0)
+    /// tells of requests in flight.
+    #[prost(message, repeated, tag = "1")]
+    pub reports: ::prost::alloc::vec::Vec<ReportRequest>,
+}
+/// What a partition's aggregator has rolled up: all reports of one stretch of the log, summed by series and ten seconds or minutes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RolledUp {
+    /// The log's sequences that are in here: above `after`, up to `upto`.
+    #[prost(uint64, tag = "1")]
+    pub after: u64,
+    #[prost(uint64, tag = "2")]
+    pub upto: u64,
+    /// Each series once.
+    #[prost(message, repeated, tag = "3")]
+    pub series: ::prost::alloc::vec::Vec<RolledUpSeries>,
+}
+/// One series of a roll-up.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RolledUpSeries {
+    #[prost(message, optional, tag = "1")]
+    pub series: ::core::option::Option<Series>,
+    #[prost(enumeration = "Vantage", tag = "2")]
+    pub vantage: i32,
+    #[prost(message, repeated, tag = "3")]
+    pub slots: ::prost::alloc::vec::Vec<RolledUpSlot>,
+}
+/// One stretch of time of one series.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RolledUpSlot {
+    /// Where it begins, in seconds since 1970: a multiple of 10, or of 60.
+    #[prost(uint64, tag = "1")]
+    pub start_s: u64,
+    #[prost(message, optional, tag = "2")]
+    pub upstream: ::core::option::Option<Distribution>,
+    #[prost(message, optional, tag = "3")]
+    pub total: ::core::option::Option<Distribution>,
+    #[prost(uint64, tag = "4")]
+    pub retries: u64,
+}
 /// What the judge was fed, second by second: enough to judge it again, with this policy or another one.
 ///
 /// A recording is one Setup and then seconds in ascending order. As a file it is the text "serin recording 1\n" and then
@@ -1955,7 +1999,8 @@ pub mod control_client {
             self
         }
         /// Lifts the condemnation of a release, so that it may take traffic and be judged anew. NOT_FOUND when it is
-        /// not condemned, UNAVAILABLE while its rollback is being written. It does not change any weight.
+        /// not condemned, UNAVAILABLE while its rollback is being written, or while another aggregator takes the service over. When
+        /// it is answered it is kept. It does not change any weight.
         pub async fn clear(
             &mut self,
             request: impl tonic::IntoRequest<super::ClearRequest>,
@@ -1991,7 +2036,8 @@ pub mod control_server {
     #[async_trait]
     pub trait Control: std::marker::Send + std::marker::Sync + 'static {
         /// Lifts the condemnation of a release, so that it may take traffic and be judged anew. NOT_FOUND when it is
-        /// not condemned, UNAVAILABLE while its rollback is being written. It does not change any weight.
+        /// not condemned, UNAVAILABLE while its rollback is being written, or while another aggregator takes the service over. When
+        /// it is answered it is kept. It does not change any weight.
         async fn clear(
             &self,
             request: tonic::Request<super::ClearRequest>,

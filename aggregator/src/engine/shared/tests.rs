@@ -1,0 +1,160 @@
+use std::time::Duration;
+
+use serin_proto::v1::{Outcome, Vantage};
+use serin_sketch::{Bucket, Counts, Micros};
+
+use super::super::{Stored, StreamId};
+use super::*;
+use crate::{
+    config::Config,
+    ingest::validate::Heartbeat,
+    report::{Report, Reporter, SeriesKey},
+};
+
+const START: u64 = 1_000_000;
+const STREAM: StreamId = StreamId(1);
+
+fn config() -> Config {
+    Config::parse(
+        "services: [{name: shop, vantage: gateway, baseline: v1, candidate: v2, timing: total, \
+         rollback: {envoy_rds: {file: rds.yaml, cluster: '{release}'}}}]",
+    )
+    .unwrap()
+}
+
+fn ours() -> Partition {
+    partition::of("shop")
+}
+
+fn delta(release: &str, outcome: Outcome, requests: u64) -> Arc<Delta> {
+    let series = SeriesKey {
+        service: "shop".into(),
+        route: "all".into(),
+        release: release.into(),
+        pod: format!("{release}-pod"),
+        outcome,
+        vantage: Vantage::Gateway,
+    };
+    let total = Counts::from_iter([(Bucket::of(Micros(40_000)), requests)]);
+    Arc::new(Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 })
+}
+
+fn counted(second: u64, outcome: Outcome) -> Logged {
+    Logged { second, deltas: vec![delta("v1", Outcome::Success, 50), delta("v2", outcome, 50)] }
+}
+
+fn settled(second: u64) -> UnixMicros {
+    UnixMicros::from_second(second + 1).plus(Duration::from_millis(500))
+}
+
+fn engine() -> Engine {
+    Engine::new(&config(), Vec::new(), UnixMicros::from_second(START)).0.shared()
+}
+
+fn event(engine: &mut Engine, event: Shared, now: UnixMicros) -> Vec<Effect> {
+    engine.step(event.into(), now)
+}
+
+/// Seconds from the log, each judged when it has settled.
+fn judge(engine: &mut Engine, seconds: std::ops::Range<u64>, outcome: Outcome) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for second in seconds {
+        effects.extend(event(engine, Shared::Logged(ours(), vec![counted(second, outcome)]), settled(second)));
+        effects.extend(engine.step(Event::Tick, settled(second)));
+    }
+    effects
+}
+
+fn decision(effects: &[Effect]) -> Option<&v1::Decision> {
+    effects.iter().find_map(|effect| if let Effect::Persist(decision) = effect { Some(decision) } else { None })
+}
+
+#[test]
+fn what_comes_by_a_stream_is_passed_on_and_not_judged() {
+    let mut engine = engine();
+    let now = settled(START + 1);
+    let id = ReporterId { node_id: "gateway".into(), boot_nonce: 1, context_id: 1 };
+    let reporter = Reporter { id: id.clone(), vantage: Vantage::Gateway, version: "test".into(), first_sequence: 4 };
+    engine.step(Event::Connected { stream: STREAM, reporter }, now);
+    let deltas = counted(START + 1, Outcome::ServerError).deltas;
+    let report = Report {
+        sequence: 4,
+        interval_end: UnixMicros::from_second(START + 2),
+        interval: Duration::from_secs(1),
+        deltas: deltas.clone(),
+        requests_before: 0,
+        overflow_requests: 0,
+        own: v1::ReporterState::default(),
+        waiting: None,
+    };
+    let stored = Stored { stream: STREAM, reporter: id.clone(), sequence: 4, floor: 4, second: START + 1, deltas };
+    assert_eq!(engine.step(Event::Reported { stream: STREAM, report }, now), [Effect::Store(Box::new(stored))]);
+    let waiting = Waiting { at: now, ages: vec![] };
+    let heartbeat = Heartbeat { waiting: Some(waiting.clone()), ..Heartbeat::default() };
+    assert_eq!(engine.step(Event::Heartbeat { stream: STREAM, heartbeat }, now), [Effect::Wait(id, waiting)]);
+    assert_eq!(engine.slices.since(0).count(), 0);
+}
+
+#[test]
+fn only_what_is_taken_is_judged() {
+    let mut engine = engine();
+    let seconds = START + 1..START + 60;
+    assert_eq!(judge(&mut engine, seconds.clone(), Outcome::ServerError), [], "nobody gave it the partition");
+    event(&mut engine, Shared::Took(ours(), Taken::default()), settled(START + 60));
+    assert!(decision(&judge(&mut engine, START + 61..START + 120, Outcome::ServerError)).is_some());
+}
+
+/// One that takes over in the middle comes to the same decision, under the same number, in the same second as one that had it all the time.
+#[test]
+fn the_trial_goes_on_where_another_one_left_it() {
+    let (mut first, mut second) = (engine(), engine());
+    event(&mut first, Shared::Took(ours(), Taken::default()), settled(START));
+    assert_eq!(decision(&judge(&mut first, START + 1..START + 300, Outcome::Success)), None);
+    let reports = (START + 1..START + 300).map(|second| counted(second, Outcome::Success)).collect();
+    // Its clock went on while it had nothing.
+    second.step(Event::Tick, settled(START + 299));
+    event(&mut second, Shared::Took(ours(), Taken { reports, decisions: vec![] }), settled(START + 300));
+    let [verdict, taken] = [&first, &second].map(|engine| engine.verdicts().next().unwrap().clone());
+    assert_eq!(v1::Verdict { unix_us: 0, ..taken }, v1::Verdict { unix_us: 0, ..verdict });
+    let worse = START + 300..START + 360;
+    let [a, b] = [&mut first, &mut second].map(|engine| judge(engine, worse.clone(), Outcome::ServerError));
+    assert_eq!(decision(&a).unwrap(), decision(&b).unwrap());
+    assert_eq!(decision(&a).unwrap().id % u64::from(partition::PARTITIONS), u64::from(ours()));
+}
+
+#[test]
+fn what_is_lost_is_not_acted_for() {
+    let mut engine = engine();
+    event(&mut engine, Shared::Took(ours(), Taken::default()), settled(START));
+    judge(&mut engine, START + 1..START + 10, Outcome::Success);
+    event(&mut engine, Shared::Lost(ours()), settled(START + 10));
+    assert_eq!(judge(&mut engine, START + 11..START + 100, Outcome::ServerError), []);
+    assert_eq!(engine.slices.since(0).count(), 0, "it would be there twice when it is taken again");
+    assert!(!engine.judges("shop"));
+}
+
+#[test]
+fn a_rollback_that_another_one_did_not_come_to_write_is_taken_up() {
+    let (mut first, mut second) = (engine(), engine());
+    event(&mut first, Shared::Took(ours(), Taken::default()), settled(START));
+    let decided = judge(&mut first, START + 1..START + 60, Outcome::ServerError);
+    let decision = decision(&decided).unwrap().clone();
+    event(&mut second, Shared::Decided(Box::new(decision.clone())), settled(START + 60));
+    assert_eq!(second.decisions("shop", 10), std::slice::from_ref(&decision));
+    let reports = (START + 1..START + 60).map(|second| counted(second, Outcome::ServerError)).collect();
+    let taken = Taken { reports, decisions: vec![decision.clone()] };
+    let effects = event(&mut second, Shared::Took(ours(), taken), settled(START + 61));
+    assert_eq!(effects, [Effect::RollBack { decision: decision.id, service: 0 }], "and it is not decided again");
+}
+
+#[test]
+fn the_verdict_of_another_one_is_shown() {
+    let mut engine = engine();
+    let verdict = v1::Verdict { service: "shop".into(), sentence: "theirs".into(), ..v1::Verdict::default() };
+    let shown = Shared::Shown(Box::new(verdict.clone()));
+    assert_eq!(event(&mut engine, shown, settled(START)), [Effect::Show(verdict.clone())]);
+    assert_eq!(engine.verdicts().next(), Some(&verdict));
+    event(&mut engine, Shared::Took(ours(), Taken::default()), settled(START));
+    let late = Shared::Shown(Box::new(verdict));
+    assert_eq!(event(&mut engine, late, settled(START)), [], "it is ours now");
+}
