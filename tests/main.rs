@@ -20,6 +20,7 @@ mod labels_come_from_where_they_should;
 mod manifests_match_the_schemas;
 mod nothing_is_lost_or_doubled;
 mod other_controllers_ask_for_the_verdict;
+mod others_are_told_of_decisions;
 mod several_aggregators_are_one;
 mod the_aggregator_may_be_absent;
 mod the_death_of_the_proxy;

@@ -24,6 +24,7 @@ pub mod ingest;
 pub mod install;
 pub mod metrics;
 pub mod module;
+pub mod notify;
 pub mod partition;
 pub mod query;
 pub mod recording;

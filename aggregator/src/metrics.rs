@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 use serin_proto::v1::{DecisionStage, Proxy, ReporterState, VerdictState};
 
-use crate::{engine::Engine, time::UnixMicros};
+use crate::{engine::Engine, notify::Notifier, time::UnixMicros};
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -17,11 +17,12 @@ type Gauges = Family<Labels, Gauge>;
 ///
 /// # Errors
 /// Never in practice: writing to a string does not fail.
-pub fn render(engine: &Engine, now: UnixMicros) -> Result<String, std::fmt::Error> {
+pub fn render(engine: &Engine, now: UnixMicros, notifier: &Notifier) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::default();
     requests(&mut registry, engine);
     reports(&mut registry, engine, now);
     verdicts(&mut registry, engine);
+    notifier.register(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)

@@ -28,6 +28,7 @@ use crate::{
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
     metrics,
     module::{self, Module, ModuleError},
+    notify::{Notifier, NotifyError},
     query::Query,
     shell::{Abroad, Handle, Shell, now},
     weigher,
@@ -52,6 +53,9 @@ pub enum ServeError {
     /// The filter's module cannot be offered.
     #[error(transparent)]
     Module(#[from] ModuleError),
+    /// Nobody can be told of decisions.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     /// A port is taken, for instance.
     #[error("cannot listen on {address} ({key}): {source}; choose another address or stop what uses it")]
     Listen {
@@ -88,6 +92,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     };
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
+    let notifier = Notifier::start(&config.notify, now())?;
     let (storing_now, storing) = watch::channel(true);
     let (keeping_now, keeping) = watch::channel(past.is_open());
     let (reports, kept) = mpsc::unbounded_channel();
@@ -96,7 +101,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (cluster, abroad) = shared.unzip();
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
     let services: Arc<[Service]> = config.services.into();
-    let actuator = Actuator::new(Arc::clone(&decisions), Arc::clone(&services), storing_now);
+    let actuator = Actuator::new(Arc::clone(&decisions), Arc::clone(&services), storing_now, notifier.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
@@ -119,7 +124,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         });
     }
     tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
-    tasks.spawn(serve_http(scrape, handle, storing, keeping, module));
+    tasks.spawn(serve_http(scrape, handle, storing, keeping, module, notifier));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
         () = stop => Ok(Ok(())),
@@ -216,11 +221,12 @@ async fn serve_http(
     storing: watch::Receiver<bool>,
     keeping: watch::Receiver<bool>,
     module: Option<Module>,
+    notifier: Notifier,
 ) -> Result<(), ServeError> {
     let asked = engine.clone();
     let gates = gates::routes(engine.clone());
     let scrape = move || async move {
-        let text = engine.ask(metrics::render).await;
+        let text = engine.ask(move |engine, now| metrics::render(engine, now, &notifier)).await;
         let content_type = [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")];
         match text {
             Ok(Ok(text)) => (StatusCode::OK, content_type, text),
