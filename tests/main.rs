@@ -21,6 +21,7 @@ mod manifests_match_the_schemas;
 mod nothing_is_lost_or_doubled;
 mod other_controllers_ask_for_the_verdict;
 mod others_are_told_of_decisions;
+mod prometheus_understands_what_is_exposed;
 mod several_aggregators_are_one;
 mod the_aggregator_may_be_absent;
 mod the_death_of_the_proxy;

@@ -30,7 +30,7 @@ use crate::{
     partition::Partition,
     recording::Kept,
     report::{Delta, Report, Reporter, ReporterId, Waiting},
-    store::{Applied, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
+    store::{Applied, Latencies, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
 };
 use guard::Guard;
@@ -254,6 +254,7 @@ pub struct Engine {
     pub(crate) proxies: Proxies,
     pub(crate) slices: Slices,
     pub(crate) totals: Totals,
+    pub(crate) latencies: Latencies,
     pub(crate) counters: Counters,
     pub(crate) guards: Vec<Guard>,
     decisions: BTreeMap<u64, v1::Decision>,
@@ -280,6 +281,7 @@ impl Engine {
             proxies: Proxies::new(now),
             slices: Slices::new(config.live_window),
             totals: Totals::new(&config.services),
+            latencies: Latencies::new(&config.services),
             counters: Counters::default(),
             guards: guards.collect(),
             decisions,
@@ -462,7 +464,10 @@ impl Engine {
             let requests = deltas.iter().fold(0u64, |sum, delta| sum.saturating_add(delta.requests()));
             self.counters.late_requests = self.counters.late_requests.saturating_add(requests);
         }
-        deltas.iter().for_each(|delta| self.totals.add(delta));
+        for delta in &deltas {
+            self.totals.add(delta);
+            self.latencies.add(delta);
+        }
         self.slices.add(second, deltas, now);
     }
 
@@ -477,6 +482,8 @@ impl Engine {
             effects.extend(self.judge(second, now, |_| true));
         }
         self.judged = self.judged.max(complete);
+        self.slices.fold(self.judged);
+        self.latencies.tick(now);
         effects
     }
 

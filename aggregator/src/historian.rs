@@ -43,6 +43,9 @@ pub trait Past: Send + Sync {
 
 /// Reports that are written in one transaction, at most: at 20 kB each, 20 MB.
 const BATCH_MAX: usize = 1_024;
+/// How long reports are gathered for one transaction. A transaction costs as much as some tens of reports, and an acknowledgement that comes this much
+/// later costs nothing: a filter sends one report a second, and may leave eight unacknowledged.
+const GATHER: Duration = Duration::from_millis(50);
 /// How often seconds are rolled up and what is too old is dropped.
 const TEND_EVERY: Duration = Duration::from_secs(60);
 /// How often what earlier days tell is read anew.
@@ -59,6 +62,7 @@ pub async fn run(
     let tending = tokio::spawn(tend(Arc::clone(&store)));
     let learning = tokio::spawn(learn_all(Arc::clone(&store), services, engine.clone()));
     while let Some(first) = reports.recv().await {
+        tokio::time::sleep(GATHER).await;
         let mut batch = vec![first];
         while let Some(next) = (batch.len() < BATCH_MAX).then(|| reports.try_recv().ok()).flatten() {
             batch.push(next);

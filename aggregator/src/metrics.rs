@@ -1,31 +1,89 @@
-//! `/metrics`: what the engine knows, in Prometheus's text form. Cardinality is bounded by the configuration.
+//! `/metrics`: what the engine knows, as text, or in Prometheus's protobuf, which has native histograms. Cardinality is bounded by the
+//! configuration (`docs/prometheus.md`).
+
+mod latency;
+mod native;
+
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
-    encoding::text::encode,
+    encoding::{prometheus_protobuf, prometheus_text, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 use serin_proto::v1::{DecisionStage, Proxy, ReporterState, VerdictState};
 
-use crate::{engine::Engine, notify::Notifier, time::UnixMicros};
+use crate::{engine::Engine, time::UnixMicros};
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge>;
+type Ratios = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// All metrics.
-///
-/// # Errors
-/// Never in practice: writing to a string does not fail.
-pub fn render(engine: &Engine, now: UnixMicros, notifier: &Notifier) -> Result<String, std::fmt::Error> {
+/// How a scrape is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus's text format 0.0.4, which everything understands.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// `io.prometheus.client.MetricFamily`, each behind its length.
+    Protobuf,
+}
+
+impl Format {
+    /// The one that a scraper prefers which accepts these: Prometheus names protobuf only where it wants native histograms.
+    pub fn accepted(accept: &str) -> Self {
+        let protobuf = accept.contains("application/vnd.google.protobuf")
+            && accept.contains("proto=io.prometheus.client.MetricFamily");
+        match () {
+            () if protobuf => Format::Protobuf,
+            () if accept.contains("application/openmetrics-text") => Format::OpenMetrics,
+            () => Format::Text,
+        }
+    }
+
+    /// For the header `content-type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
+        }
+    }
+}
+
+/// What the engine knows, and whether what was counted is kept.
+pub fn gather(engine: &Engine, is_kept: bool, now: UnixMicros) -> Registry {
     let mut registry = Registry::default();
+    let kept = "1 while what was counted is kept, on disk or in NATS; 0 while that fails: see the log";
+    gauge(&mut registry, "serin_history_kept", kept, is_kept.into());
+    let judged = "Services that are judged here, and not by another aggregator";
+    let services = engine.verdicts().filter(|verdict| engine.judges(&verdict.service)).count();
+    gauge(&mut registry, "serin_services_judged", judged, u64::try_from(services).unwrap_or(u64::MAX));
     requests(&mut registry, engine);
     reports(&mut registry, engine, now);
     verdicts(&mut registry, engine);
-    notifier.register(&mut registry);
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    Ok(text)
+    registry.register_collector(Box::new(latency::Latencies::of(engine)));
+    registry
+}
+
+/// It as it is sent.
+///
+/// # Errors
+/// Never in practice: writing to memory does not fail.
+pub fn encode(registry: &Registry, format: Format) -> Result<Vec<u8>, String> {
+    match format {
+        Format::Protobuf => prometheus_protobuf::encode_to_vec(registry).map_err(|error| error.to_string()),
+        Format::Text | Format::OpenMetrics => {
+            let mut text = String::new();
+            let encode = if format == Format::Text { prometheus_text::encode } else { text::encode };
+            encode(&mut text, registry).map_err(|error| error.to_string())?;
+            Ok(text.into_bytes())
+        }
+    }
 }
 
 fn requests(registry: &mut Registry, engine: &Engine) {
@@ -74,13 +132,19 @@ fn proxies(registry: &mut Registry, proxies: &[Proxy]) {
     let backlog = "Memory that reports take which proxies have not got acknowledged";
     gauge(registry, "serin_filter_backlog_bytes", backlog, sum(|proxy| state_of(proxy).backlog_bytes));
     let slowest = "The longest that a filter now waits between two reports";
-    gauge(registry, "serin_filter_interval_ms_max", slowest, most(|proxy| state_of(proxy).interval_ms.into()));
+    seconds(
+        registry,
+        "serin_filter_interval_max",
+        slowest,
+        most(|proxy| 1_000 * u64::from(state_of(proxy).interval_ms)),
+    );
     let tick = "The longest that a filter's last tick took of its worker's time";
-    gauge(registry, "serin_filter_tick_us_max", tick, most(|proxy| state_of(proxy).tick_us.into()));
+    seconds(registry, "serin_filter_tick_max", tick, most(|proxy| state_of(proxy).tick_us.into()));
     let active = "Requests under way in proxies with the HTTP filter";
     gauge(registry, "serin_filter_active_requests", active, sum(|proxy| state_of(proxy).active_requests.into()));
     let oldest = "The age of the oldest of them";
-    gauge(registry, "serin_filter_oldest_active_ms", oldest, most(|proxy| state_of(proxy).oldest_active_ms));
+    let age = most(|proxy| state_of(proxy).oldest_active_ms.saturating_mul(1_000));
+    seconds(registry, "serin_filter_oldest_active", oldest, age);
 }
 
 fn state_of(proxy: &Proxy) -> ReporterState {
@@ -99,6 +163,7 @@ fn verdicts(registry: &mut Registry, engine: &Engine) {
             states.get_or_create(&labels).set((verdict.state() == state).into());
         }
     }
+    evidence(registry, engine);
     registry.register("serin_verdict", "1 for the current verdict of each service, 0 for the others", states);
     registry.register("serin_condemned", "1 while the candidate is condemned", condemned);
     let decisions = Gauges::default();
@@ -107,6 +172,39 @@ fn verdicts(registry: &mut Registry, engine: &Engine) {
         decisions.get_or_create(&vec![("service", decision.service), ("stage", last.word())]).inc();
     }
     registry.register("serin_decisions", "Decisions by how far they came", decisions);
+}
+
+/// What the evidence says of each metric that is compared.
+fn evidence(registry: &mut Registry, engine: &Engine) {
+    let [ratios, lows, highs, evidences, needed] = std::array::from_fn(|_| Ratios::default());
+    for verdict in engine.verdicts() {
+        for finding in &verdict.findings {
+            let labels = vec![
+                ("service", verdict.service.clone()),
+                ("candidate", verdict.candidate.clone()),
+                ("route", finding.route.clone()),
+                ("metric", finding.metric.clone()),
+            ];
+            let known = finding.ratio > 0.0;
+            for (family, value) in [(&ratios, finding.ratio), (&lows, finding.ratio_low), (&highs, finding.ratio_high)]
+            {
+                if known && value > 0.0 {
+                    family.get_or_create(&labels).set(value);
+                }
+            }
+            evidences.get_or_create(&labels).set(finding.log_evidence);
+            needed.get_or_create(&labels).set(finding.log_threshold);
+        }
+    }
+    registry.register("serin_ratio", "Candidate over baseline, of each metric that is compared", ratios);
+    registry.register("serin_ratio_low", "Lower end of the ratio's 95% interval, valid at any time", lows);
+    registry.register("serin_ratio_high", "Upper end of the ratio's 95% interval, valid at any time", highs);
+    registry.register("serin_evidence_log", "Natural logarithm of the evidence (e-value) for a regression", evidences);
+    registry.register(
+        "serin_evidence_log_needed",
+        "The serin_evidence_log at which the candidate is condemned",
+        needed,
+    );
 }
 
 fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
@@ -119,4 +217,11 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
     let gauge: Gauge = Gauge::default();
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     registry.register(name, help, gauge);
+}
+
+/// Of microseconds.
+fn seconds(registry: &mut Registry, name: &str, help: &str, us: u64) {
+    let gauge: Gauge<f64, AtomicU64> = Gauge::default();
+    gauge.set(us as f64 / 1e6);
+    registry.register_with_unit(name, help, Unit::Seconds, gauge);
 }

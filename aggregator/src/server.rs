@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    http::{HeaderMap, HeaderName, StatusCode, header},
+    routing::get,
+};
 use serin_proto::{
     envoy_metrics::metrics_service_server::MetricsServiceServer,
     v1::{FILE_DESCRIPTOR_SET, control_server::ControlServer, ingest_server::IngestServer, query_server::QueryServer},
@@ -26,7 +30,7 @@ use crate::{
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
-    metrics,
+    metrics::{self, Format},
     module::{self, Module, ModuleError},
     notify::{Notifier, NotifyError},
     query::Query,
@@ -215,6 +219,8 @@ async fn tell_health(health: HealthReporter, mut storing: watch::Receiver<bool>)
     }
 }
 
+const PLAIN: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain")];
+
 async fn serve_http(
     listener: TcpListener,
     engine: Handle,
@@ -223,15 +229,21 @@ async fn serve_http(
     module: Option<Module>,
     notifier: Notifier,
 ) -> Result<(), ServeError> {
-    let asked = engine.clone();
     let gates = gates::routes(engine.clone());
-    let scrape = move || async move {
-        let text = engine.ask(move |engine, now| metrics::render(engine, now, &notifier)).await;
-        let content_type = [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-        match text {
-            Ok(Ok(text)) => (StatusCode::OK, content_type, text),
-            Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, error.to_string()),
-            Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, content_type, stopped.to_string()),
+    let (asked, kept) = (engine.clone(), keeping.clone());
+    let scrape = move |headers: HeaderMap| async move {
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        let format = Format::accepted(accept);
+        let is_kept = *kept.borrow();
+        let gathered = engine.ask(move |engine, now| metrics::gather(engine, is_kept, now)).await;
+        let encoded = gathered.map(|mut registry| {
+            notifier.register(&mut registry);
+            metrics::encode(&registry, format)
+        });
+        match encoded {
+            Ok(Ok(bytes)) => (StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], bytes),
+            Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, PLAIN, error.into_bytes()),
+            Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, stopped.to_string().into_bytes()),
         }
     };
     let healthy = move || async move {

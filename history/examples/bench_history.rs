@@ -136,13 +136,20 @@ fn main() -> Result<()> {
         size.used_bytes >> 20
     );
     println!("disk: {:.0} kB a series-day", size.used_bytes as f64 / (count * days) as f64 / 1e3);
+    let mut queries_ms = Vec::new();
     for number in [0, count / 2, count - 1] {
         let start = Instant::now();
         let sum = history.merged(&Selector::only(&series(number)), now - days * DAY_S, now)?;
         let p99 = sum.total.quantile(0.99).map(|bucket| bucket.mid().0);
         let ms = start.elapsed().as_secs_f64() * 1e3;
+        queries_ms.push(ms);
         println!("p99 over {days} days of one series: {ms:.1} ms ({} requests, {p99:?} us)", sum.total.total());
     }
+    queries_ms.sort_by(f64::total_cmp);
+    let (disk, query_ms) = (size.used_bytes as f64 / (count * days) as f64, queries_ms[queries_ms.len() / 2]);
+    fs::create_dir_all("target/bench")?;
+    let json = format!("{{\"disk_bytes_per_series_day\": {disk:.0}, \"query_15d_ms\": {query_ms:.1}}}\n");
+    fs::write("target/bench/history.json", json)?;
     let start = Instant::now();
     let selector = Selector::only(&series(0));
     let entries = history.read(&Query { selector, from_s: now - DAY_S, to_s: now, resolution_s: 60 })?;

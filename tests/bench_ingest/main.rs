@@ -4,6 +4,7 @@
 //! fast as they are acknowledged; with `NATS_SERVERS=1` or `3` these are what it is durable in. What counts is the CPU time of the `serin` process (`/proc/PID/stat`), so the load beside it does not.
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
+mod prometheus;
 mod shared;
 mod sidecar;
 
@@ -81,15 +82,39 @@ async fn main() -> Result<()> {
         "{:.0} B of memory for each series and second of the live window; {disk_per_delta:.0} B of disk, before it is rolled up",
         memory as f64 / sent.series as f64
     );
+    drop(serin);
+    let beside = prometheus::compare(dir.path()).await?;
+    let (classic, native) = match &beside {
+        Some(cost) => tell(cost)?,
+        None => {
+            println!("Prometheus is not installed (Debian: apt-get install prometheus): not compared");
+            (None, None)
+        }
+    };
+    let history = fs::read_to_string("target/bench/history.json").context("run `make bench-history` before")?;
+    let history: serde_json::Value = serde_json::from_str(&history)?;
     let result = json!({
         "series_per_s_per_core": series_per_core,
+        "cpu_ratio_prometheus_classic": classic,
+        "cpu_ratio_prometheus_native": native,
+        "bytes_per_live_series": beside.as_ref().map(|cost| cost.bytes_per_series),
+        "disk_bytes_per_series_day": history.get("disk_bytes_per_series_day"),
+        "query_15d_ms": history.get("query_15d_ms"),
         "bytes_per_live_series_second": memory as f64 / sent.series as f64,
         "disk_bytes_per_series_second": disk_per_delta,
-        "reports": sent.reports,
-        "series": sent.series,
         "cpu_s": cpu,
     });
-    fs::create_dir_all("target/bench")?;
     fs::write("target/bench/ingest.json", serde_json::to_string_pretty(&result)?)?;
     Ok(())
+}
+
+/// Prints what Prometheus took for the same, and returns by how much it is more.
+fn tell(cost: &prometheus::Cost) -> Result<(Option<f64>, Option<f64>)> {
+    let prometheus::Cost { serin, classic, native, bytes_per_series } = cost;
+    let (by_classic, by_native) = prometheus::ratios(cost)?;
+    println!("one second of 1,000 sidecars (40,000 histograms), side by side:");
+    println!("  serin {:.0} ms of CPU; {bytes_per_series:.0} B of memory a live series", 1e3 * serin);
+    println!("  Prometheus, classic, 20 buckets: {:.0} ms, {by_classic:.1} times as much; reach 20", 1e3 * classic);
+    println!("  Prometheus, native: {:.0} ms, {by_native:.1} times as much; reach 5", 1e3 * native);
+    Ok((Some(by_classic), Some(by_native)))
 }

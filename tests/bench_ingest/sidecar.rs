@@ -1,6 +1,6 @@
 //! One simulated sidecar.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Series of one sidecar: five routes, two releases seen, two outcomes.
-const SERIES: u32 = 20;
+pub(crate) const SERIES: u32 = 20;
 /// Reports that may be unacknowledged, as a filter has it.
 const WINDOW: u64 = 8;
 
@@ -59,6 +59,23 @@ pub(crate) async fn run(grpc: SocketAddr, at: usize, until: Instant) -> Result<S
     Ok(sent)
 }
 
+/// Sends a report at this time and then every so often, for ever.
+pub(crate) async fn paced(grpc: SocketAddr, at: usize, start: Instant, every: Duration) -> Result<()> {
+    let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
+    let (messages, receiver) = mpsc::channel(WINDOW as usize);
+    let deltas = deltas(at as u64);
+    let mut ticks = tokio::time::interval_at(start, every);
+    messages.send(report(at, 1, 0, &deltas)).await?;
+    let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
+    let mut next = 2;
+    loop {
+        ticks.tick().await;
+        messages.send(report(at, next, 0, &deltas)).await?;
+        acks.message().await?.context("the stream ended")?;
+        next += 1;
+    }
+}
+
 fn report(at: usize, sequence: u64, requests_before: u64, deltas: &[SeriesDelta]) -> ReportRequest {
     let now_us =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
@@ -97,7 +114,7 @@ fn series(at: usize, id: u32) -> Series {
 }
 
 /// 30 to 60 non-empty buckets in each timing.
-fn deltas(seed: u64) -> Vec<SeriesDelta> {
+pub(crate) fn deltas(seed: u64) -> Vec<SeriesDelta> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut counts = || {
         let buckets = rng.random_range(30..=60);

@@ -14,6 +14,7 @@ pub mod load;
 pub mod nats;
 pub mod poll;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod rig;
 pub mod serin;

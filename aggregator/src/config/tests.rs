@@ -216,7 +216,11 @@ fn how_long_what_was_counted_is_kept() {
     let tier = |resolution_s, hours: u64| serin_history::Tier { resolution_s, keep_s: hours * 3_600 };
     let want = Retention::new(900, tier(10, 6), tier(60, 720)).unwrap();
     assert_eq!(with("{ten_seconds: 6h, minutes: 720h}").unwrap().retention, want);
+    let servers = "nats://10.0.0.1:4222,tls://user:pw@nats.example";
+    assert_eq!(with(&format!("{{nats: '{servers}'}}")).unwrap().nats.as_deref(), Some(servers));
     for (wrong, message) in [
+        ("{nats: 10.0.0.1:4222}", "history.nats: `10.0.0.1:4222` is not allowed: write NATS servers, such as nats://"),
+        ("{nats: 'nats://a:4222,'}", "history.nats: `nats://a:4222,` is not allowed"),
         ("{ten_seconds: 48h, minutes: 24h}", "history: the finer must be kept for less time than the coarser"),
         ("{minutes: 30m}", "history.minutes: `30m` is not allowed: write a duration from 1h to 9600h"),
         ("{hours: 3h}", "history.hours: unknown key `hours`"),

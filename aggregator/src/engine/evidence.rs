@@ -143,13 +143,11 @@ pub(super) fn observed(
 pub(super) fn windows<'a>(
     service: &Service,
     routes: &Routes,
-    seconds: impl DoubleEndedIterator<Item = &'a Second>,
-    window_s: usize,
+    windows: impl Iterator<Item = Vec<&'a Delta>>,
 ) -> Vec<Vec<Counts>> {
-    let seconds: Vec<&Second> = seconds.rev().collect();
     let mut all: Vec<Vec<Counts>> = vec![Vec::new(); routes.0.len()];
-    for window in seconds.chunks_exact(window_s) {
-        let deltas = || window.iter().flat_map(|second| &second.deltas).filter(|delta| is_of(service, delta));
+    for window in windows {
+        let deltas = || window.iter().filter(|delta| is_of(service, delta));
         if deltas().any(|delta| delta.series.release == service.candidate) {
             break;
         }

@@ -30,9 +30,8 @@ const BASELINE_BEFORE_S: u64 = 60;
 
 /// Weights that changed less than this ago may not be what requests were sent by yet.
 const WEIGHT_SETTLES: Duration = Duration::from_secs(30);
-/// How far a new trial looks back for what the baseline was like, in windows of a minute.
-const PAST_WINDOWS: u64 = 14;
-const WINDOW_S: u64 = 60;
+/// How far a new trial looks back for what the baseline was like.
+const PAST_MINUTES: usize = 14;
 
 /// The running trial, and what feeds it.
 #[derive(Debug)]
@@ -50,8 +49,7 @@ impl Running {
     fn begin(service: &Service, learned: &Learned, second: u64, slices: &Slices) -> Self {
         let names = if service.routes.is_empty() { vec![String::new()] } else { service.routes.clone() };
         let routes = Routes::new(&names);
-        let before = (second.saturating_sub(PAST_WINDOWS * WINDOW_S)..second).map(|past| slices.second(past));
-        let minutes = evidence::windows(service, &routes, before, WINDOW_S as usize);
+        let minutes = evidence::windows(service, &routes, slices.minutes_before(second).take(PAST_MINUTES));
         let history = |(route, minutes): (&String, Vec<Counts>)| {
             // Earlier days have seen this time of day.
             let days = learned.windows.get(route).filter(|days| days.len() >= History::WINDOWS_MIN);

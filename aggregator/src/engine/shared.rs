@@ -90,7 +90,7 @@ impl Engine {
                 self.slices.wait(&reporter, waiting, now);
             }
             Shared::Logged(..) | Shared::Waits(..) => {}
-            Shared::Decided(decision) if !self.judges(&decision.service) => {
+            Shared::Decided(decision) if !self.judges(&decision.service) || self.is_news(&decision) => {
                 self.decisions.insert(decision.id, *decision);
                 self.trim();
             }
@@ -102,6 +102,11 @@ impl Engine {
             Shared::Decided(_) | Shared::Shown(_) => {}
         }
         Vec::new()
+    }
+
+    /// Whether a decision came further than we know: another one has our partition, and we have not been told yet.
+    fn is_news(&self, decision: &v1::Decision) -> bool {
+        self.decisions.get(&decision.id).is_none_or(|known| decision.events.len() > known.events.len())
     }
 
     fn take(&mut self, partition: Partition, taken: Taken, now: UnixMicros) -> Vec<Effect> {

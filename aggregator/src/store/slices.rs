@@ -1,3 +1,5 @@
+mod minute;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serin_sketch::Counts;
@@ -6,17 +8,23 @@ use crate::{
     report::{Delta, ReporterId, SeriesKey, Waiting},
     time::UnixMicros,
 };
+use minute::Minute;
 
-/// Memory for slices, at most; beyond it the oldest seconds go first. A delta of 30 buckets in both timings is 1 kB, so
-/// this is 2 million of them: 100 sidecars of 20 series for a live window of 15 min.
+/// Memory for slices, at most; beyond it the oldest go first. A delta of 30 buckets in both timings is 1 kB, so
+/// this is 2 million of them: 1,000 sidecars of 20 series for the 90 s that are kept by second and pod.
 const BYTES_MAX: usize = 2 << 30;
+const MINUTE_S: u64 = 60;
+/// Seconds that are kept as they came, back from the last that was judged: what a new trial begins with is a minute of them.
+const WHOLE_S: u64 = 90;
 
-/// 1 s slices by the end of the interval that they were counted in, back to the live window.
+/// 1 s slices by the end of the interval that they were counted in; of those that were judged a while ago, minutes of all pods together,
+/// back to the live window.
 #[derive(Debug)]
 pub struct Slices {
     window: Duration,
     bytes: usize,
     seconds: BTreeMap<u64, Second>,
+    minutes: BTreeMap<u64, Minute>,
 }
 
 /// What is known of one second.
@@ -51,7 +59,7 @@ fn bytes_of(ages: &[(SeriesKey, Counts)]) -> usize {
 impl Slices {
     /// Keeps this much.
     pub fn new(window: Duration) -> Self {
-        Slices { window, bytes: 0, seconds: BTreeMap::new() }
+        Slices { window, bytes: 0, seconds: BTreeMap::new(), minutes: BTreeMap::new() }
     }
 
     /// The second that an interval belongs to: the one that its last half second, or its second half if it is shorter,
@@ -86,7 +94,23 @@ impl Slices {
             second.deltas.retain(|delta| is_kept(&delta.series));
             second.waiting.values_mut().for_each(|ages| ages.retain(|(series, _)| is_kept(series)));
         }
-        self.bytes = self.seconds.values().map(Second::bytes).sum();
+        self.minutes.values_mut().for_each(|minute| minute.retain(&is_kept));
+        let minutes: usize = self.minutes.values().map(|minute| minute.bytes).sum();
+        self.bytes = self.seconds.values().map(Second::bytes).sum::<usize>() + minutes;
+    }
+
+    /// Seconds up to this one were judged: those that nobody will ask for one by one become part of their minute.
+    pub fn fold(&mut self, judged: u64) {
+        let whole = judged.saturating_sub(WHOLE_S);
+        while let Some(first) = self.seconds.first_entry()
+            && *first.key() < whole
+        {
+            let (second, kept) = first.remove_entry();
+            let minute = self.minutes.entry(second / MINUTE_S * MINUTE_S).or_default();
+            self.bytes -= kept.bytes() + minute.bytes;
+            kept.deltas.iter().for_each(|delta| minute.add(delta));
+            self.bytes += minute.bytes;
+        }
     }
 
     /// `change` says how many bytes went and came.
@@ -96,9 +120,24 @@ impl Slices {
             let (gone, came) = change(self.seconds.entry(second).or_default());
             self.bytes = self.bytes - gone + came;
         }
+        while self.minutes.first_key_value().is_some_and(|(s, _)| s + MINUTE_S <= oldest || self.bytes > BYTES_MAX) {
+            self.bytes -= self.minutes.pop_first().map_or(0, |(_, minute)| minute.bytes);
+        }
         while self.seconds.first_key_value().is_some_and(|(s, _)| *s < oldest || self.bytes > BYTES_MAX) {
             self.bytes -= self.seconds.pop_first().map_or(0, |(_, kept)| kept.bytes());
         }
+    }
+
+    /// The stretches of a minute that end before a second, the latest first: of seconds as long as they are kept as they came, and then
+    /// minutes of the clock that are whole.
+    pub fn minutes_before(&self, second: u64) -> impl Iterator<Item = Vec<&Delta>> {
+        let kept = self.seconds.first_key_value().map_or(second, |(first, _)| *first).min(second);
+        let fresh = (1..=(second - kept) / MINUTE_S).map(move |ago| {
+            let stretch = self.seconds.range(second - ago * MINUTE_S..second - (ago - 1) * MINUTE_S);
+            stretch.flat_map(|(_, kept)| kept.deltas.iter().map(Arc::as_ref)).collect()
+        });
+        let before = self.minutes.iter().rev().filter(move |(start, _)| *start + MINUTE_S <= kept);
+        fresh.chain(before.map(|(_, minute)| minute.iter().collect()))
     }
 
     /// What is known of one second.
@@ -106,9 +145,12 @@ impl Slices {
         self.seconds.get(&second).unwrap_or(&NOTHING)
     }
 
-    /// What was counted from one second on.
+    /// What was counted from one second on, and in the minute that it is in where that is no more kept by seconds.
     pub fn since(&self, second: u64) -> impl Iterator<Item = &Delta> {
-        self.seconds.range(second..).flat_map(|(_, kept)| kept.deltas.iter().map(Arc::as_ref))
+        let is_folded = self.seconds.first_key_value().is_none_or(|(kept, _)| second < *kept);
+        let minutes = self.minutes.range(second / MINUTE_S * MINUTE_S..).filter(move |_| is_folded);
+        let minutes = minutes.flat_map(|(_, minute)| minute.iter());
+        minutes.chain(self.seconds.range(second..).flat_map(|(_, kept)| kept.deltas.iter().map(Arc::as_ref)))
     }
 }
 
@@ -169,6 +211,36 @@ mod tests {
         );
         slices.add(40, vec![delta()], at(62));
         assert_eq!(slices.second(40).deltas.len(), 0, "too old on arrival");
+    }
+
+    #[test]
+    fn what_was_judged_a_while_ago_is_kept_by_minutes_and_all_is_there_once() {
+        let mut slices = Slices::new(Duration::from_secs(900));
+        let pod = |pod: u64| {
+            let series = SeriesKey { pod: pod.to_string(), ..(*delta().series).clone() };
+            Arc::new(Delta { series: Arc::new(series), ..(*delta()).clone() })
+        };
+        let total = |deltas: &[&Delta]| deltas.iter().map(|delta| delta.requests()).sum::<u64>();
+        for second in 600..1_000 {
+            slices.add(second, vec![pod(1), pod(2), pod(second)], UnixMicros::from_second(second + 1));
+            slices.fold(second);
+            let all: Vec<&Delta> = slices.since(0).collect();
+            assert_eq!(total(&all), 3 * (second - 599));
+        }
+        // 600 to 908 are folded: the minutes 600 to 900, one series each.
+        assert_eq!((slices.second(908).deltas.len(), slices.second(909).deltas.len()), (0, 3));
+        assert_eq!(slices.since(0).count(), 6 + 91 * 3);
+        assert_eq!(total(&slices.since(850).collect::<Vec<_>>()), 3 * (1_000 - 840), "from the minute's beginning");
+        // One minute of seconds, none of the minute that is folded in part, and the whole ones before it.
+        let minutes: Vec<u64> = slices.minutes_before(1_000).map(|minute| total(&minute)).collect();
+        assert_eq!(minutes, [180; 6]);
+        let bytes = slices.seconds.values().map(Second::bytes).sum::<usize>()
+            + slices.minutes.values().map(|minute| minute.bytes).sum::<usize>();
+        assert_eq!(slices.bytes, bytes);
+        slices.add(1_790, vec![], UnixMicros::from_second(1_791));
+        assert_eq!(slices.since(0).map(Delta::requests).sum::<u64>(), 3 * (909 - 840 + 91), "the window is over");
+        slices.retain(|_| false);
+        assert_eq!(slices.bytes, 0);
     }
 
     #[test]

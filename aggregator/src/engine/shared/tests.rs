@@ -147,6 +147,20 @@ fn a_rollback_that_another_one_did_not_come_to_write_is_taken_up() {
     assert_eq!(effects, [Effect::RollBack { decision: decision.id, service: 0 }], "and it is not decided again");
 }
 
+/// Word of a decision may come before word of who judges it now.
+#[test]
+fn what_another_one_did_to_a_decision_is_not_missed() {
+    let mut engine = engine();
+    event(&mut engine, Shared::Took(ours(), Taken::default()), settled(START));
+    let decided = judge(&mut engine, START + 1..START + 60, Outcome::ServerError);
+    let ours_now = decision(&decided).unwrap().clone();
+    let mut theirs = ours_now.clone();
+    super::super::decision::clear(&mut theirs, settled(START + 70));
+    event(&mut engine, Shared::Decided(Box::new(theirs.clone())), settled(START + 71));
+    event(&mut engine, Shared::Decided(Box::new(ours_now)), settled(START + 71));
+    assert_eq!(engine.decisions("shop", 10), [theirs], "and an echo of what we wrote is none");
+}
+
 #[test]
 fn the_verdict_of_another_one_is_shown() {
     let mut engine = engine();
