@@ -9,7 +9,10 @@ fn root() -> PathBuf {
 fn documents() -> Vec<PathBuf> {
     let mut documents: Vec<_> =
         ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| root().join(name)).into();
-    documents.extend(std::fs::read_dir(root().join("docs/adr")).unwrap().map(|entry| entry.unwrap().path()));
+    for folder in ["docs", "docs/adr"] {
+        let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        documents.extend(entries.filter(|path| path.is_file()));
+    }
     documents
 }
 

@@ -4,7 +4,11 @@
 //! silently drops fields that a schema does not know, so here they are errors. Rules in CEL
 //! (`x-kubernetes-validations`) are not checked.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
@@ -12,11 +16,15 @@ use serde_json::{Map, Value, json};
 const CRDS: &str = include_str!("data/istio-crds.yaml");
 const STRING_VALUE: &str = "type.googleapis.com/google.protobuf.StringValue";
 
-/// Every document of every manifest, with the name of its file.
+/// Every document of every manifest of the attachments and of the aggregator, with the name of its file. What overlays add or change is
+/// looked at in `the_installation_is_sound.rs`.
 fn manifests() -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-configs/istio");
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let documents = files.filter(|path| path.extension().is_some_and(|e| e == "yaml")).flat_map(|path| {
+    let list = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = list(folder.clone()).chain(list(folder.join("install/base")));
+    let is_manifest =
+        |path: &PathBuf| path.extension().is_some_and(|e| e == "yaml") && !path.ends_with("kustomization.yaml");
+    let documents = files.filter(is_manifest).flat_map(|path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         documents(&fs::read_to_string(&path).unwrap()).into_iter().map(move |document| (name.clone(), document))
     });

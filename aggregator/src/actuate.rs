@@ -15,6 +15,7 @@ mod document;
 mod edit;
 mod error;
 mod fetch;
+pub mod git;
 mod host;
 mod outcome;
 mod plan;

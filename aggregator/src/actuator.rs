@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     actuate::{self, Intent},
-    config::Service,
+    config::{Service, Target},
     engine::{Event, Written},
     history::{Decisions, NotPut},
+    notify::Notifier,
     recording::{Kept, file},
     shell::Handle,
 };
@@ -54,14 +55,22 @@ pub struct Actuator {
     history: Arc<dyn Decisions>,
     services: Arc<[Service]>,
     storing: watch::Sender<bool>,
+    notifier: Notifier,
     /// Decisions that are another aggregator's: nothing is written for them here.
     overtaken: BTreeSet<u64>,
+    /// Why each decision was made, for those who keep a record of rollbacks.
+    sentences: BTreeMap<u64, String>,
 }
 
 impl Actuator {
     /// `storing` is set to whether the last decision could be kept.
-    pub fn new(history: Arc<dyn Decisions>, services: Arc<[Service]>, storing: watch::Sender<bool>) -> Self {
-        Actuator { history, services, storing, overtaken: BTreeSet::new() }
+    pub fn new(
+        history: Arc<dyn Decisions>,
+        services: Arc<[Service]>,
+        storing: watch::Sender<bool>,
+        notifier: Notifier,
+    ) -> Self {
+        Actuator { history, services, storing, notifier, overtaken: BTreeSet::new(), sentences: BTreeMap::new() }
     }
 
     /// Runs until the orders end.
@@ -72,8 +81,14 @@ impl Actuator {
             match order {
                 Order::Persist(decision) => {
                     let last = told.entry(decision.id).or_insert(0);
-                    *last = tell(&decision, *last);
-                    self.persist(*decision).await;
+                    let before = std::mem::replace(last, tell(&decision, *last));
+                    let why = decision.events.first().map(|event| event.sentence.clone()).unwrap_or_default();
+                    self.sentences.insert(decision.id, why);
+                    self.persist((*decision).clone()).await;
+                    // What another aggregator decided, that one tells.
+                    if !self.overtaken.contains(&decision.id) {
+                        self.notifier.tell(&decision, before);
+                    }
                 }
                 Order::Record { decision, recording } => self.record(decision, recording).await,
                 Order::Settle { decision, answer } => {
@@ -82,7 +97,7 @@ impl Actuator {
                 }
                 Order::RollBack { decision, .. } if self.overtaken.contains(&decision) => {}
                 Order::RollBack { decision, service } => {
-                    let results = self.roll_back(service).await;
+                    let results = self.roll_back(decision, service).await;
                     // Without the engine nobody is left to tell; what else was decided is still done.
                     let _ = engine.event(Event::Written { decision, results }).await;
                 }
@@ -114,14 +129,16 @@ impl Actuator {
         }
     }
 
-    async fn roll_back(&self, service: usize) -> Vec<Written> {
+    async fn roll_back(&self, decision: u64, service: usize) -> Vec<Written> {
         let services = Arc::clone(&self.services);
-        let write = move || services.get(service).map_or_else(Vec::new, write_all);
+        let within = WRITE_WITHIN + services.get(service).map_or(Duration::ZERO, in_git);
+        let why = self.sentences.get(&decision).cloned().unwrap_or_default();
+        let write = move || services.get(service).map_or_else(Vec::new, |service| write_all(service, decision, &why));
         let failed = |why: String| vec![Written::Failed(format!("writing the rollback failed: {why}"))];
-        match tokio::time::timeout(WRITE_WITHIN, tokio::task::spawn_blocking(write)).await {
+        match tokio::time::timeout(within, tokio::task::spawn_blocking(write)).await {
             Ok(Ok(written)) => written,
             Ok(Err(error)) => failed(error.to_string()),
-            Err(_) => failed(format!("the file system did not answer within {} s", WRITE_WITHIN.as_secs())),
+            Err(_) => failed(format!("the file system did not answer within {} s", within.as_secs())),
         }
     }
 }
@@ -136,14 +153,30 @@ fn tell(decision: &Decision, after: u64) -> u64 {
     decision.events.last().map_or(after, |event| event.unix_us)
 }
 
-fn write_all(service: &Service) -> Vec<Written> {
+/// How long its targets may take in Git, all together.
+fn in_git(service: &Service) -> Duration {
+    service.rollback.targets.iter().filter_map(Target::git).map(|(git, _)| git.timeout).sum()
+}
+
+fn write_all(service: &Service, decision: u64, why: &str) -> Vec<Written> {
     let intent = Intent { baseline: &service.baseline, candidate: &service.candidate };
     let dry_run = service.rollback.dry_run;
-    let write = |target| match actuate::roll_back(target, &intent, dry_run) {
-        Ok(outcome) if outcome.changes.is_empty() && outcome.already.is_empty() => Written::Failed(outcome.to_string()),
-        Ok(outcome) if dry_run => Written::DryRun(format!("dry run: {outcome}")),
-        Ok(outcome) => Written::Done(outcome.to_string()),
-        Err(error) => Written::Failed(actuate::chain(&error)),
+    let message =
+        format!("Roll back {} of {} (Serin's decision {decision})\n\n{why}\n", service.candidate, service.name);
+    let write = |target: &Target| {
+        let write = || actuate::roll_back(target, &intent, dry_run);
+        let written = match target.git() {
+            Some((git, directory)) if !dry_run => actuate::git::roll_back(git, directory, &message, write),
+            _ => write().map(|outcome| (outcome, String::new())),
+        };
+        match written {
+            Ok((outcome, _)) if outcome.changes.is_empty() && outcome.already.is_empty() => {
+                Written::Failed(outcome.to_string())
+            }
+            Ok((outcome, _)) if dry_run => Written::DryRun(format!("dry run: {outcome}")),
+            Ok((outcome, in_git)) => Written::Done(format!("{outcome}{in_git}")),
+            Err(error) => Written::Failed(actuate::chain(&error)),
+        }
     };
     service.rollback.targets.iter().map(write).collect()
 }

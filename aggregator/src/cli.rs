@@ -7,6 +7,8 @@ mod decisions;
 mod doctor;
 mod explain;
 mod export;
+mod gate;
+mod install;
 mod plan;
 mod proxies;
 mod record;
@@ -80,6 +82,18 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// For pipelines: wait for the verdict; exit code 0 healthy, 1 regressed or condemned, 2 undecided, with the sentence
+    Gate {
+        /// As it is called in the configuration
+        service: String,
+        /// How long to wait; also for a serin that cannot be reached
+        #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+        timeout: Duration,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Print the manifests that install serin in a cluster with Istio
+    Install(install::Options),
     /// Write what the judge is fed of a service's trial to a file, from the trial's first second on
     Record {
         /// As it is called in the configuration
@@ -142,6 +156,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor { data_dir } => doctor::run(&data_dir),
         Command::Export(options) => done(export::run(options)),
         Command::Explain { decision, server } => client::block_on(explain::run(decision, server.server)),
+        Command::Gate { service, timeout, server } => client::block_on(gate::run(service, timeout, server.server)),
+        Command::Install(options) => install::run(options).map(|()| ExitCode::SUCCESS),
         Command::Record { service, out, stop, server } => done(record::run(service, out, stop, server.server)),
         Command::Replay(options) => replay::run(&options),
         Command::Proxies { server } => done(proxies::run(server.server)),

@@ -3,6 +3,7 @@
 //! text -> `yaml` (a tree with lines) -> `read` (keys, ranges, defaults; through `section` and `scalar`) -> [`Config`]
 //! or all [`Problems`]. All of it is pure; who calls it reads the file.
 
+mod notify;
 mod problem;
 mod read;
 mod scalar;
@@ -37,6 +38,37 @@ pub struct Config {
     pub retention: Retention,
     /// The services to judge, at least one, with distinct names.
     pub services: Vec<Service>,
+    /// Who is told of decisions, and of what became of them.
+    pub notify: Vec<Receiver>,
+}
+
+/// Someone who is told of decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// In which form.
+    pub kind: ReceiverKind,
+    /// Where.
+    pub address: Address,
+}
+
+/// What a receiver takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiverKind {
+    /// JSON of Serin's own.
+    Webhook,
+    /// A Slack incoming webhook.
+    Slack,
+    /// Alerts of Alertmanager's API, version 2.
+    Alertmanager,
+}
+
+/// Where a receiver is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Here.
+    Url(String),
+    /// In this file, which is read each time.
+    File(PathBuf),
 }
 
 /// One service on trial.
@@ -96,6 +128,8 @@ pub enum Target {
         host: String,
         /// How a release's subset is named.
         subset: Template,
+        /// How what was written is committed, where it is.
+        git: Option<Git>,
     },
     /// An Envoy RDS file (filesystem dynamic route configuration).
     EnvoyRds {
@@ -104,6 +138,19 @@ pub enum Target {
         /// How a release's cluster is named.
         cluster: Template,
     },
+}
+
+/// How a rollback is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Git {
+    /// The author's name.
+    pub name: String,
+    /// The author's address.
+    pub email: String,
+    /// Whether it is pushed to the branch's upstream.
+    pub push: bool,
+    /// How long all of it may take.
+    pub timeout: Duration,
 }
 
 /// A name with `{release}` in it once.
@@ -126,6 +173,35 @@ impl Config {
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(Problems::new(problems)),
+        }
+    }
+}
+
+impl Target {
+    /// How what is written there is committed, and in which directory.
+    pub fn git(&self) -> Option<(&Git, &std::path::Path)> {
+        match self {
+            Target::VirtualServices { git: Some(git), directory, .. } => Some((git, directory)),
+            Target::VirtualServices { git: None, .. } | Target::EnvoyRds { .. } => None,
+        }
+    }
+}
+
+impl ReceiverKind {
+    /// As in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            ReceiverKind::Webhook => "webhook",
+            ReceiverKind::Slack => "slack",
+            ReceiverKind::Alertmanager => "alertmanager",
+        }
+    }
+
+    /// What follows the configured URL.
+    pub fn path(self) -> &'static str {
+        match self {
+            ReceiverKind::Webhook | ReceiverKind::Slack => "",
+            ReceiverKind::Alertmanager => "/api/v2/alerts",
         }
     }
 }

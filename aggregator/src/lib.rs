@@ -6,7 +6,8 @@
 //!                  -> actuator (IO): history (IO), actuate: fetch (IO) -> plan (pure) -> apply (IO)
 //!                  -> confirm (pure), from what ingest brings next
 //! recording (pure): what a trial was fed, to be judged again
-//! query, metrics (IO): questions to the engine; module (IO): the filter for those who fetch it
+//! query, metrics, gates (IO): questions to the engine; module (IO): the filter for those who fetch it; install (pure): the
+//! manifests of a cluster
 //! ```
 
 pub mod actuate;
@@ -16,11 +17,14 @@ pub mod cluster;
 pub mod config;
 pub mod engine;
 pub mod envoy_metrics;
+pub mod gates;
 pub mod historian;
 pub mod history;
 pub mod ingest;
+pub mod install;
 pub mod metrics;
 pub mod module;
+pub mod notify;
 pub mod partition;
 pub mod query;
 pub mod recording;

@@ -26,11 +26,13 @@ use crate::{
     config::{Config, Service},
     engine::{Effect, Engine, Overload},
     envoy_metrics::{self, EnvoyMetrics},
+    gates,
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
     metrics::{self, Format},
     module::{self, Module, ModuleError},
+    notify::{Notifier, NotifyError},
     query::Query,
     shell::{Abroad, Handle, Shell, now},
     weigher,
@@ -55,6 +57,9 @@ pub enum ServeError {
     /// The filter's module cannot be offered.
     #[error(transparent)]
     Module(#[from] ModuleError),
+    /// Nobody can be told of decisions.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     /// A port is taken, for instance.
     #[error("cannot listen on {address} ({key}): {source}; choose another address or stop what uses it")]
     Listen {
@@ -91,6 +96,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     };
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
+    let notifier = Notifier::start(&config.notify, now())?;
     let (storing_now, storing) = watch::channel(true);
     let (keeping_now, keeping) = watch::channel(past.is_open());
     let (reports, kept) = mpsc::unbounded_channel();
@@ -99,7 +105,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (cluster, abroad) = shared.unzip();
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
     let services: Arc<[Service]> = config.services.into();
-    let actuator = Actuator::new(Arc::clone(&decisions), Arc::clone(&services), storing_now);
+    let actuator = Actuator::new(Arc::clone(&decisions), Arc::clone(&services), storing_now, notifier.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
@@ -122,7 +128,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         });
     }
     tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
-    tasks.spawn(serve_http(scrape, handle, storing, keeping, module));
+    tasks.spawn(serve_http(scrape, handle, storing, keeping, module, notifier));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
         () = stop => Ok(Ok(())),
@@ -238,14 +244,19 @@ async fn serve_http(
     storing: watch::Receiver<bool>,
     keeping: watch::Receiver<bool>,
     module: Option<Module>,
+    notifier: Notifier,
 ) -> Result<(), ServeError> {
+    let gates = gates::routes(engine.clone());
     let (asked, kept) = (engine.clone(), keeping.clone());
     let scrape = move |headers: HeaderMap| async move {
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted(accept);
         let is_kept = *kept.borrow();
         let gathered = engine.ask(move |engine, now| metrics::gather(engine, is_kept, now)).await;
-        let encoded = gathered.map(|registry| metrics::encode(&registry, format));
+        let encoded = gathered.map(|mut registry| {
+            notifier.register(&mut registry);
+            metrics::encode(&registry, format)
+        });
         match encoded {
             Ok(Ok(bytes)) => (StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], bytes),
             Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, PLAIN, error.into_bytes()),
@@ -264,6 +275,6 @@ async fn serve_http(
         (StatusCode::OK, health(overload, *keeping.borrow()))
     };
     let router = Router::new().route("/metrics", get(scrape)).route("/healthz", get(healthy));
-    let router = router.merge(module::routes(module));
+    let router = router.merge(module::routes(module)).merge(gates);
     axum::serve(listener, router).await.map_err(ServeError::Metrics)
 }

@@ -1,5 +1,7 @@
 //! A fake API server for tests: it answers what a closure says, without a socket.
 
+mod rbac;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -51,6 +53,11 @@ pub(crate) fn server(mut answer: impl FnMut(&Asked) -> Answer + Send + 'static) 
                 content_type: parts.headers.get("content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned(),
                 body: serde_json::from_slice(&body).unwrap_or_default(),
             };
+            let access = rbac::Access::of(&asked);
+            assert!(
+                access.as_ref().is_none_or(rbac::Access::is_allowed),
+                "the RBAC that is shipped forbids {access:?}"
+            );
             let answer = answer(&asked);
             seen.lock().unwrap().push(asked);
             match answer {

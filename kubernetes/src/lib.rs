@@ -2,7 +2,8 @@
 //!
 //! [`discover`] (pure: which release is on trial) -> [`plan`] (pure: from an object to a JSON patch of its weights, or why
 //! not) -> [`apply`] (IO: sends it, reads again on conflict) -> [`hold`] (pure: keeps it so against those whom [`writers`]
-//! and [`gitops`] name). Beside them [`release_guard`] (the custom resource) and [`lease`] (which replica acts).
+//! and [`gitops`] name). Beside them [`release_guard`] (the custom resource), [`lease`] (which replica acts) and
+//! [`rollout`] (pure: stops the update of an Argo Rollout).
 //!
 //! What a real API server does is the ground for all of it: ownership of a route list is atomic, weights of 0/0 are
 //! accepted and never take effect, an apply creates what was deleted, a bad body is answered with 500.
@@ -17,6 +18,7 @@ pub mod lease;
 pub mod object;
 pub mod plan;
 pub mod release_guard;
+pub mod rollout;
 pub mod writers;
 
 mod host;

@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod bootstrap;
 pub mod collector;
 pub mod envoy;
+pub mod feed;
 pub mod gateway;
 pub mod latency;
 pub mod load;

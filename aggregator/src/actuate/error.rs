@@ -67,6 +67,9 @@ pub enum ActuateError {
         /// Which.
         file: PathBuf,
     },
+    /// It is not in Git.
+    #[error(transparent)]
+    Git(#[from] super::git::GitError),
     /// Several files mention the candidate and none could be written.
     #[error("none of {} files could be written: {}", .0.len(), listed(.0.iter().map(chain)))]
     Several(Vec<ActuateError>),

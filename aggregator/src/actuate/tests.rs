@@ -14,7 +14,7 @@ const INTENT: Intent<'_> = Intent { baseline: "v1", candidate: "v2" };
 
 fn reviews(directory: &Path) -> Target {
     let subset = Template::parse("{release}").unwrap();
-    Target::VirtualServices { directory: directory.to_owned(), host: "reviews".to_owned(), subset }
+    Target::VirtualServices { directory: directory.to_owned(), host: "reviews".to_owned(), subset, git: None }
 }
 
 fn shop(file: &Path) -> Target {

@@ -12,7 +12,7 @@ use serin_judge::{Metric, Policy, PolicyError};
 use serin_sketch::Micros;
 
 use super::{
-    Config, Rollback, Service, Target, Template, Timing,
+    Config, Git, Rollback, Service, Target, Template, Timing, notify,
     problem::{Fault, Problem},
     scalar::{self, FRACTION, LABEL, METRIC, PATH, VANTAGE},
     section::Section,
@@ -50,6 +50,7 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
             nats,
             retention,
             services: services(file),
+            notify: notify::receivers(file),
         })
     })
 }
@@ -252,7 +253,8 @@ fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
         let directory = target.required("directory", PATH, scalar::path);
         let host = target.required("host", LABEL, scalar::label);
         let subset = target.optional("subset", scalar::template).unwrap_or_else(Template::release);
-        Some(Target::VirtualServices { directory: directory?, host: host?, subset })
+        let git = target.section("git", git);
+        Some(Target::VirtualServices { directory: directory?, host: host?, subset, git })
     });
     let envoy_rds = rollback.section("envoy_rds", |target| {
         let file = target.required("file", PATH, scalar::path);
@@ -261,6 +263,15 @@ fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
     });
     let targets = virtual_services.into_iter().chain(envoy_rds).collect();
     Some(Rollback { dry_run, without_baseline, confirm_within, targets })
+}
+
+fn git(git: &mut Section<'_>) -> Option<Git> {
+    let name = git.optional("name", scalar::label).unwrap_or_else(|| "Serin".to_owned());
+    let email = git.optional("email", scalar::label).unwrap_or_else(|| "serin@localhost".to_owned());
+    let push = git.optional("push", scalar::switch).unwrap_or(false);
+    let range = scalar::duration_within(SECOND..=5 * MINUTE, "a duration from 1s to 5m");
+    let timeout = git.optional("timeout", range).unwrap_or(Duration::from_secs(30));
+    Some(Git { name, email, push, timeout })
 }
 
 fn taken(shown: String, by: &str, remedy: &'static str) -> Fault {

@@ -18,6 +18,7 @@ pub(super) const FRACTION: &str = "a fraction, such as 0.1";
 pub(super) const METRIC: &str = "`p50`, `p95`, `p99` or `p99.9`";
 pub(crate) const NATS: &str = "NATS servers, such as nats://10.0.0.1:4222,nats://10.0.0.2:4222";
 pub(super) const PATH: &str = "a path";
+const URL: &str = "a URL, such as https://example.com/hook";
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:9400 or \"[::1]:9400\"";
 const DURATION: &str = "a duration with its unit, such as 30s, 5m or 1h30m";
 const PERCENT: &str = "a percentage, such as 10% or 0.1%";
@@ -31,6 +32,14 @@ pub(super) fn label(node: &Node) -> Result<String, Fault> {
 pub(super) fn path(node: &Node) -> Result<PathBuf, Fault> {
     let path = text(node).filter(|text| !text.is_empty());
     path.map(PathBuf::from).ok_or_else(|| Fault::not(&node.value, PATH))
+}
+
+pub(super) fn url(node: &Node) -> Result<String, Fault> {
+    let is_url = |text: &&str| {
+        let uri = text.parse::<axum::http::Uri>();
+        uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+    };
+    text(node).filter(is_url).map(str::to_owned).ok_or_else(|| Fault::not(&node.value, URL))
 }
 
 /// The servers of one NATS, each with its scheme, separated by commas.

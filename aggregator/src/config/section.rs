@@ -108,6 +108,11 @@ impl<'a> Section<'a> {
         self.problems.push(Problem::new(place, path, fault));
     }
 
+    /// How many problems there are so far.
+    pub(super) fn problems(&self) -> usize {
+        self.problems.len()
+    }
+
     /// This section's own path.
     pub(super) fn path(&self) -> &str {
         &self.path

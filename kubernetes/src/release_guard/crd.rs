@@ -8,7 +8,7 @@ const HEADER: &str = "\
 # The custom resource ReleaseGuard. Generated from kubernetes/src/release_guard.rs, do not edit: `make crd` renews it.
 ";
 
-/// `envoy-configs/istio/crd-releaseguard.yaml`.
+/// `envoy-configs/istio/install/base/crd-releaseguard.yaml`.
 ///
 /// # Errors
 /// When the types cannot be written as YAML, which no valid build of this crate does.

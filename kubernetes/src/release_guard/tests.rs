@@ -11,7 +11,8 @@ use crate::discover::Pair;
 /// Is the committed CRD what the types generate? `make crd` renews it.
 #[test]
 fn the_installed_crd_is_current() {
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-configs/istio/crd-releaseguard.yaml");
+    let committed =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-configs/istio/install/base/crd-releaseguard.yaml");
     let fresh = yaml().unwrap();
     if std::env::var_os("SERIN_UPDATE_CRD").is_some() {
         fs::write(&committed, &fresh).unwrap();

@@ -1,0 +1,101 @@
+//! A gateway's filter without a gateway: reports to `serin` of a service `shop` whose release v2 answers with errors.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Result;
+use serin_proto::v1::{
+    Attachment, Distribution, Outcome, ReportRequest, Reporter, Series, SeriesDelta, Vantage,
+    ingest_client::IngestClient,
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Pods of each release.
+const PODS: u32 = 3;
+/// Requests to each pod a second.
+const REQUESTS: u64 = 100;
+/// Of v2's, those that fail.
+const FAIL: u64 = 50;
+
+/// Reports every second until it is dropped.
+#[derive(Debug)]
+pub struct Feed(JoinHandle<Result<()>>);
+
+impl Feed {
+    /// Begins.
+    pub fn start(grpc: SocketAddr) -> Self {
+        Feed(tokio::spawn(run(grpc)))
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn run(grpc: SocketAddr) -> Result<()> {
+    let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
+    let (messages, receiver) = mpsc::channel(8);
+    messages.send(hello()).await?;
+    let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for sequence in 1.. {
+        ticks.tick().await;
+        messages.send(report(sequence)).await?;
+        acks.message().await?;
+    }
+    Ok(())
+}
+
+fn hello() -> ReportRequest {
+    let reporter = Reporter {
+        node_id: "gateway".into(),
+        boot_nonce: 1,
+        context_id: 1,
+        vantage: Vantage::Gateway.into(),
+        attachment: Attachment::AccessLog.into(),
+        filter_version: "test".into(),
+        first_sequence: 1,
+    };
+    ReportRequest { reporter: Some(reporter), interval_ms: 1_000, ..ReportRequest::default() }
+}
+
+fn report(sequence: u64) -> ReportRequest {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (mut new_series, mut deltas) = (Vec::new(), Vec::new());
+    for id in 0..4 * PODS {
+        let (release, outcome, count) = match id / PODS {
+            0 => ("v1", Outcome::Success, REQUESTS),
+            1 => ("v2", Outcome::Success, REQUESTS - FAIL),
+            2 => ("v2", Outcome::ServerError, FAIL),
+            // So that the baseline's errors are known as well.
+            _ => ("v1", Outcome::ServerError, 1),
+        };
+        if sequence == 1 {
+            let [service, route, release] = ["shop", "all", release].map(str::to_owned);
+            let pod = format!("{release}-{}", id % PODS);
+            new_series.push(Series { id, service, route, release, pod, outcome: outcome.into() });
+        }
+        let counts = || Some(Distribution { bucket_gaps: vec![500], counts: vec![count] });
+        deltas.push(SeriesDelta { series: id, upstream: counts(), total: counts(), retries: 0 });
+    }
+    let requests = u64::from(PODS) * (2 * REQUESTS + 1);
+    ReportRequest {
+        sequence,
+        interval_start_unix_us: u64::try_from(now.as_micros()).unwrap_or(u64::MAX).saturating_sub(1_000_000),
+        interval_ms: 1_000,
+        new_series,
+        deltas,
+        requests_before: (sequence - 1) * requests,
+        ..ReportRequest::default()
+    }
+}
