@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,6 +26,7 @@ use crate::{
     shell::now,
 };
 
+const DAY_S: u64 = 86_400;
 /// How long a store that failed is left alone.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -31,6 +35,8 @@ pub struct Store {
     directory: PathBuf,
     retention: Retention,
     state: Mutex<State>,
+    /// The day on which the file was last made as small as what it holds.
+    reclaimed_on: AtomicU64,
 }
 
 enum State {
@@ -42,7 +48,7 @@ impl Store {
     /// Opens it, or says in the log why it cannot be; it is tried again later then.
     pub fn open(directory: &Path, retention: Retention) -> Self {
         let state = Mutex::new(open(directory, retention));
-        Store { directory: directory.to_owned(), retention, state }
+        Store { directory: directory.to_owned(), retention, state, reclaimed_on: AtomicU64::new(0) }
     }
 
     /// What is open now, or after it was tried again.
@@ -88,7 +94,13 @@ impl Store {
             Err(error) => return self.gave_up("the history cannot be rolled up", &error),
         }
         if let Err(error) = history.expire(now_s) {
-            self.gave_up("what is too old cannot be dropped from the history", &error);
+            return self.gave_up("what is too old cannot be dropped from the history", &error);
+        }
+        // Reports wait meanwhile, some seconds for each gigabyte, so once a day is enough; and after a start, when the retention may be shorter.
+        if self.reclaimed_on.swap(now_s / DAY_S, Ordering::Relaxed) != now_s / DAY_S
+            && let Err(error) = history.reclaim()
+        {
+            self.gave_up("the space of what was dropped cannot be given back", &error);
         }
     }
 
@@ -269,6 +281,28 @@ mod tests {
         let remembered = remembered(&store, 1_001, 2_000);
         assert_eq!(remembered.applied, [(batch[1].reporter.clone(), 2)]);
         assert_eq!(remembered.seconds, BTreeMap::from([(1_001, batch[1].deltas.clone())]));
+    }
+
+    #[test]
+    fn what_is_dropped_is_given_back_to_the_disk_once_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Retention::default());
+        let file_bytes = || std::fs::metadata(dir.path().join("histograms.redb")).unwrap().len();
+        let noon = 20_000 * DAY_S + DAY_S / 2;
+        store.roll_up(noon);
+        let batch: Vec<Stored> = (0..4_000).map(|n| stored(n + 1, noon + n / 4)).collect();
+        let batch = batch.into_iter().enumerate().map(|(n, mut stored)| {
+            let delta = Arc::make_mut(&mut stored.deltas[0]);
+            Arc::make_mut(&mut delta.series).pod = format!("pod-{n}");
+            stored
+        });
+        assert!(store.write(&batch.collect::<Vec<_>>()));
+        store.roll_up(noon + 2_000);
+        let full = file_bytes();
+        store.roll_up(noon + DAY_S / 2 - 1);
+        assert_eq!(file_bytes(), full, "on the same day");
+        store.roll_up(noon + 20 * DAY_S);
+        assert!(file_bytes() < full / 2, "{} of {full} bytes are left", file_bytes());
     }
 
     #[test]
