@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod config;
 pub mod engine;
 pub mod envoy_metrics;
+pub mod export;
 pub mod historian;
 pub mod history;
 pub mod ingest;

@@ -26,6 +26,7 @@ use crate::{
     config::{Config, Service},
     engine::{Effect, Engine},
     envoy_metrics::{self, EnvoyMetrics},
+    export::{self, Exported},
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
@@ -113,6 +114,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     });
     tokio::spawn(historian::run(Arc::clone(&past), Arc::clone(&services), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(services, handle.clone()));
+    let exported = config.otlp.map(|otlp| export::start(otlp, handle.clone()));
     let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
     if let Some(cluster) = cluster {
         let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
@@ -122,7 +124,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         });
     }
     tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
-    tasks.spawn(serve_http(scrape, handle, storing, keeping, module));
+    tasks.spawn(serve_http(scrape, handle, storing, keeping, exported, module));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
         () = stop => Ok(Ok(())),
@@ -220,6 +222,7 @@ async fn serve_http(
     engine: Handle,
     storing: watch::Receiver<bool>,
     keeping: watch::Receiver<bool>,
+    exported: Option<Arc<Exported>>,
     module: Option<Module>,
 ) -> Result<(), ServeError> {
     let (asked, kept) = (engine.clone(), keeping.clone());
@@ -228,7 +231,10 @@ async fn serve_http(
         let format = Format::accepted(accept);
         let is_kept = *kept.borrow();
         let gathered = engine.ask(move |engine, now| metrics::gather(engine, is_kept, now)).await;
-        let encoded = gathered.map(|registry| metrics::encode(&registry, format));
+        let encoded = gathered.map(|mut registry| {
+            exported.iter().for_each(|exported| metrics::exports(&mut registry, exported));
+            metrics::encode(&registry, format)
+        });
         match encoded {
             Ok(Ok(bytes)) => (StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], bytes),
             Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, PLAIN, error.into_bytes()),

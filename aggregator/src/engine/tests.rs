@@ -39,6 +39,7 @@ fn config(dry_run: bool) -> Config {
         filter: None,
         live_window: Duration::from_secs(900),
         nats: None,
+        otlp: None,
         retention: serin_history::Retention::default(),
         services: vec![service],
     }
