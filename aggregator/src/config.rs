@@ -34,6 +34,8 @@ pub struct Config {
     pub live_window: Duration,
     /// Servers of the NATS JetStream that keeps everything in place of `data_dir`, separated by commas.
     pub nats: Option<String>,
+    /// Where histograms are sent to (`export.otlp`).
+    pub otlp: Option<Otlp>,
     /// How long what was counted is kept, and how finely.
     pub retention: Retention,
     /// The services to judge, at least one, with distinct names.
@@ -69,6 +71,15 @@ pub enum Address {
     Url(String),
     /// In this file, which is read each time.
     File(PathBuf),
+}
+
+/// A receiver of OpenTelemetry metrics over gRPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otlp {
+    /// Its address, `http://…`.
+    pub endpoint: String,
+    /// How often it is sent histograms.
+    pub every: Duration,
 }
 
 /// One service on trial.

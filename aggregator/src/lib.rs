@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod config;
 pub mod engine;
 pub mod envoy_metrics;
+pub mod export;
 pub mod gates;
 pub mod historian;
 pub mod history;

@@ -1,8 +1,8 @@
 //! `/metrics`: what the engine knows, as text, or in Prometheus's protobuf, which has native histograms. Cardinality is bounded by the
 //! configuration (`docs/prometheus.md`).
 
-mod latency;
-mod native;
+pub(crate) mod latency;
+pub(crate) mod native;
 
 use std::sync::atomic::AtomicU64;
 
@@ -15,10 +15,11 @@ use serin_proto::v1::{DecisionStage, Proxy, ReporterState, VerdictState};
 
 use crate::{
     engine::{Engine, Overload},
+    export::Exported,
     time::UnixMicros,
 };
 
-type Labels = Vec<(&'static str, String)>;
+pub(crate) type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 type Gauges = Family<Labels, Gauge>;
 type Ratios = Family<Labels, Gauge<f64, AtomicU64>>;
@@ -72,6 +73,13 @@ pub fn gather(engine: &Engine, is_kept: bool, now: UnixMicros) -> Registry {
     verdicts(&mut registry, engine);
     registry.register_collector(Box::new(latency::Latencies::of(engine)));
     registry
+}
+
+/// Adds how the export of histograms does.
+pub fn exports(registry: &mut Registry, exported: &Exported) {
+    let [sent, failed] = exported.read();
+    counter(registry, "serin_exports", "Times that histograms were sent to the OTLP endpoint", sent);
+    counter(registry, "serin_export_failures", "Times that it did not take them", failed);
 }
 
 /// It as it is sent.

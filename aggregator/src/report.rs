@@ -7,6 +7,9 @@ use serin_sketch::Counts;
 
 use crate::{config::Timing, time::UnixMicros};
 
+/// Methods that the filter tells before a route (`filter/src/labels/key.rs`).
+const METHODS: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "_OTHER"];
+
 /// One Envoy worker's filter, unique for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReporterId {
@@ -116,6 +119,11 @@ impl Report {
     pub fn requests(&self) -> u64 {
         self.deltas.iter().fold(0, |sum, delta| sum.saturating_add(delta.requests()))
     }
+}
+
+/// The route of a label with a method before it; `None` where there is none.
+pub fn without_method(label: &str) -> Option<&str> {
+    label.split_once(' ').filter(|(method, _)| METHODS.contains(method)).map(|(_, route)| route)
 }
 
 /// Whether an outcome is an error of the release: server errors, timeouts and resets.

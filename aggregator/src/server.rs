@@ -26,6 +26,7 @@ use crate::{
     config::{Config, Service},
     engine::{Effect, Engine, Overload},
     envoy_metrics::{self, EnvoyMetrics},
+    export::{self, Exported},
     gates,
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
@@ -119,6 +120,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     });
     tokio::spawn(historian::run(Arc::clone(&past), Arc::clone(&services), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(services, handle.clone()));
+    let exported = config.otlp.map(|otlp| export::start(otlp, handle.clone()));
     let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
     if let Some(cluster) = cluster {
         let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
@@ -128,7 +130,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         });
     }
     tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
-    tasks.spawn(serve_http(scrape, handle, storing, keeping, module, notifier));
+    tasks.spawn(serve_http(scrape, handle, storing, keeping, exported, module, notifier));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
         () = stop => Ok(Ok(())),
@@ -243,6 +245,7 @@ async fn serve_http(
     engine: Handle,
     storing: watch::Receiver<bool>,
     keeping: watch::Receiver<bool>,
+    exported: Option<Arc<Exported>>,
     module: Option<Module>,
     notifier: Notifier,
 ) -> Result<(), ServeError> {
@@ -255,6 +258,7 @@ async fn serve_http(
         let gathered = engine.ask(move |engine, now| metrics::gather(engine, is_kept, now)).await;
         let encoded = gathered.map(|mut registry| {
             notifier.register(&mut registry);
+            exported.iter().for_each(|exported| metrics::exports(&mut registry, exported));
             metrics::encode(&registry, format)
         });
         match encoded {

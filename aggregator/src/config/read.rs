@@ -12,7 +12,7 @@ use serin_judge::{Metric, Policy, PolicyError};
 use serin_sketch::Micros;
 
 use super::{
-    Config, Git, Rollback, Service, Target, Template, Timing, notify,
+    Config, Git, Otlp, Rollback, Service, Target, Template, Timing, notify,
     problem::{Fault, Problem},
     scalar::{self, FRACTION, LABEL, METRIC, PATH, VANTAGE},
     section::Section,
@@ -48,6 +48,7 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
             filter,
             live_window: live_window.unwrap_or(15 * MINUTE),
             nats,
+            otlp: file.section("export", |export| export.section("otlp", otlp)),
             retention,
             services: services(file),
             notify: notify::receivers(file),
@@ -71,6 +72,13 @@ fn history(file: &mut Section<'_>, live_window: Duration) -> (Retention, Option<
         Retention::default()
     });
     (retention, nats)
+}
+
+fn otlp(otlp: &mut Section<'_>) -> Option<Otlp> {
+    let endpoint = otlp.required("endpoint", scalar::ENDPOINT, scalar::endpoint);
+    let range = scalar::duration_within(SECOND..=HOUR, "a duration from 1s to 1h");
+    let every = otlp.optional("every", range).unwrap_or(10 * SECOND);
+    Some(Otlp { endpoint: endpoint?, every })
 }
 
 fn loopback(port: u16) -> SocketAddr {

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
+use axum::http::Uri;
 use serin_judge::Metric;
 use serin_proto::v1::Vantage;
 
@@ -17,6 +18,8 @@ pub(super) const VANTAGE: &str = "`inbound`, `outbound` or `gateway`";
 pub(super) const FRACTION: &str = "a fraction, such as 0.1";
 pub(super) const METRIC: &str = "`p50`, `p95`, `p99` or `p99.9`";
 pub(crate) const NATS: &str = "NATS servers, such as nats://10.0.0.1:4222,nats://10.0.0.2:4222";
+pub(super) const ENDPOINT: &str =
+    "an address such as http://127.0.0.1:4317; for one with https, a collector on this machine that sends on by TLS";
 pub(super) const PATH: &str = "a path";
 const URL: &str = "a URL, such as https://example.com/hook";
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:9400 or \"[::1]:9400\"";
@@ -40,6 +43,15 @@ pub(super) fn url(node: &Node) -> Result<String, Fault> {
         uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
     };
     text(node).filter(is_url).map(str::to_owned).ok_or_else(|| Fault::not(&node.value, URL))
+}
+
+/// Of a gRPC server without TLS.
+pub(super) fn endpoint(node: &Node) -> Result<String, Fault> {
+    let is_plain = |text: &&str| {
+        text.parse::<Uri>()
+            .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(|h| !h.is_empty()))
+    };
+    text(node).filter(is_plain).map(str::to_owned).ok_or_else(|| Fault::not(&node.value, ENDPOINT))
 }
 
 /// The servers of one NATS, each with its scheme, separated by commas.

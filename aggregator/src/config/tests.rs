@@ -39,6 +39,7 @@ fn the_smallest_file_has_the_defaults() {
         filter: None,
         live_window: Duration::from_secs(900),
         nats: None,
+        otlp: None,
         retention: Retention::default(),
         notify: Vec::new(),
         services: vec![service],
@@ -278,7 +279,7 @@ line 2: listen.grcp: unknown key `grcp`; did you mean `grpc`?
 line 3: listen.metrics: `localhost:9090` is not allowed: write an IP address and a port, such as 127.0.0.1:9400 or "[::1]:9400"
 line 4: data_dir: an empty text is not allowed: write a path
 line 5: live_window: the number 30 is not allowed: write a duration with its unit, such as 30s, 5m or 1h30m
-line 6: colour: unknown key `colour`; the keys here are listen, data_dir, filter, live_window, history, services, notify
+line 6: colour: unknown key `colour`; the keys here are listen, data_dir, filter, live_window, history, export, services, notify
 line 9: services[0].vantage: `everywhere` is not allowed: write `inbound`, `outbound` or `gateway`
 line 10: services[0].baseline: the number 1.2 is not allowed: write text of 1 to 256 bytes (in quotes if it looks like a number)
 line 12: services[0].routes[1]: the number 7 is not allowed: write text of 1 to 256 bytes (in quotes if it looks like a number)
@@ -405,4 +406,21 @@ proptest! {
         let config = Config::parse(&text).unwrap();
         prop_assert_eq!(config.services[0].policy.regression(), f64::from(hundredths) / 10_000.0);
     }
+}
+
+#[test]
+fn histograms_are_exported_without_tls() {
+    let with = |otlp: &str| Config::parse(&format!("{SMALLEST}\nexport: {{otlp: {otlp}}}"));
+    let otlp =
+        |endpoint: &str, every_s| Some(Otlp { endpoint: endpoint.to_owned(), every: Duration::from_secs(every_s) });
+    assert_eq!(with("{endpoint: 'http://10.0.0.9:4317'}").unwrap().otlp, otlp("http://10.0.0.9:4317", 10));
+    assert_eq!(with("{endpoint: 'http://agent:4317', every: 1m}").unwrap().otlp, otlp("http://agent:4317", 60));
+    for wrong in ["https://vendor.example:4317", "10.0.0.9:4317", "http://", "agent"] {
+        let said = with(&format!("{{endpoint: '{wrong}'}}")).unwrap_err().to_string();
+        let want =
+            format!("export.otlp.endpoint: `{wrong}` is not allowed: write an address such as http://127.0.0.1:4317");
+        assert!(said.contains(&want), "{said}");
+    }
+    let said = with("{every: 10ms}").unwrap_err().to_string();
+    assert!(said.contains("export.otlp.endpoint: missing") && said.contains("export.otlp.every: `10ms`"), "{said}");
 }

@@ -20,8 +20,6 @@ const PODS_MAX: u32 = 10_000;
 const OTHERS: &str = "others";
 /// Kinds of requests told apart in one trial; those beyond it are compared as one.
 const STRATA_MAX: u16 = 31;
-/// Methods that the filter tells before a route (`filter/src/labels/key.rs`).
-const METHODS: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "_OTHER"];
 
 /// The numbers that the judge knows pods and kinds of requests by. A pod that serves both releases is two.
 #[derive(Clone, Debug, Default)]
@@ -75,8 +73,7 @@ impl Routes {
 
     /// The one that a label belongs to, with a method before it or without.
     fn find(&self, label: &str) -> Option<usize> {
-        let without = label.split_once(' ').filter(|(method, _)| METHODS.contains(method)).map(|(_, route)| route);
-        let names = [Some(label), without, Some("")].into_iter().flatten();
+        let names = [Some(label), report::without_method(label), Some("")].into_iter().flatten();
         names.filter_map(|name| self.0.get(name)).next().copied()
     }
 }

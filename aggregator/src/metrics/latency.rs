@@ -54,6 +54,16 @@ impl Latencies {
     }
 }
 
+/// Each histogram since the start, with its labels.
+pub(crate) fn histograms(engine: &Engine) -> Vec<(Labels, Counts)> {
+    Latencies::of(engine).0.into_iter().map(|scraped| (scraped.labels, scraped.counts)).collect()
+}
+
+/// What all requests took together, in seconds: each with the middle of its bucket, which is within 0.4% of it.
+pub(crate) fn sum_s(counts: &Counts) -> f64 {
+    counts.iter().map(|(bucket, count)| seconds(bucket.mid()) * count as f64).sum()
+}
+
 impl Collector for Latencies {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let help = "Latencies of the requests that are judged, since the start of serin";
@@ -80,8 +90,7 @@ fn seconds(us: Micros) -> f64 {
 }
 
 fn histogram(mut encoder: MetricEncoder<'_>, counts: &Counts) -> Result<(), std::fmt::Error> {
-    // Each request with the middle of its bucket, which is within 0.4% of it.
-    let sum: f64 = counts.iter().map(|(bucket, count)| seconds(bucket.mid()) * count as f64).sum();
+    let sum = sum_s(counts);
     let native = Native::of(counts);
     let positive = NativeHistogramBuckets { spans: &native.spans, deltas: &native.deltas };
     let native = NativeHistogram {

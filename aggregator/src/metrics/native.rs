@@ -4,7 +4,7 @@ use serin_sketch::Counts;
 
 /// 32 buckets for each power of two, so that each is 2.2% wide (2^(1/32)); Serin's own are at most 0.8% wide. A request is in the bucket that
 /// the middle of its own lies in. A quantile read from the native histogram is therefore within 2.2% + 0.4% of the request's latency.
-pub(super) const SCHEMA: i32 = 5;
+pub(crate) const SCHEMA: i32 = 5;
 const PER_OCTAVE: f64 = 32.0;
 
 /// As `prometheus-client` takes it.
@@ -21,23 +21,9 @@ pub(super) struct Native {
 impl Native {
     /// Of latencies, in seconds.
     pub(super) fn of(counts: &Counts) -> Self {
-        let mut native = Native::default();
+        let (zero_count, buckets) = buckets(counts);
+        let mut native = Native { zero_count, ..Native::default() };
         let (mut last, mut before): (Option<i32>, i64) = (None, 0);
-        let mut buckets: Vec<(i32, i64)> = Vec::new();
-        for (bucket, count) in counts.iter() {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            let us = bucket.mid().0;
-            if us == 0 {
-                native.zero_count = native.zero_count.saturating_add_signed(count);
-                continue;
-            }
-            // Bucket i holds what is above 2^((i - 1) / 32) and at most 2^(i / 32).
-            let index = ((us as f64 / 1e6).log2() * PER_OCTAVE).ceil() as i32;
-            match buckets.last_mut() {
-                Some((known, sum)) if *known == index => *sum = sum.saturating_add(count),
-                _ => buckets.push((index, count)),
-            }
-        }
         for (index, count) in buckets {
             let gap = last.map_or(index, |last| index - last - 1);
             match native.spans.last_mut() {
@@ -49,6 +35,27 @@ impl Native {
         }
         native
     }
+}
+
+/// How many took less than 1 us, and the exponential buckets that are not empty, with what each holds: bucket i is what is above
+/// 2^((i - 1) / 32) seconds and at most 2^(i / 32).
+pub(crate) fn buckets(counts: &Counts) -> (u64, Vec<(i32, i64)>) {
+    let mut zero_count = 0u64;
+    let mut buckets: Vec<(i32, i64)> = Vec::new();
+    for (bucket, count) in counts.iter() {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let us = bucket.mid().0;
+        if us == 0 {
+            zero_count = zero_count.saturating_add_signed(count);
+            continue;
+        }
+        let index = ((us as f64 / 1e6).log2() * PER_OCTAVE).ceil() as i32;
+        match buckets.last_mut() {
+            Some((known, sum)) if *known == index => *sum = sum.saturating_add(count),
+            _ => buckets.push((index, count)),
+        }
+    }
+    (zero_count, buckets)
 }
 
 #[cfg(test)]

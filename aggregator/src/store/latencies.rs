@@ -92,8 +92,10 @@ impl Latencies {
         }
         let route = match () {
             () if known.routes.is_empty() => "",
-            () if known.routes.contains(&series.route) => &series.route,
-            () => OTHER,
+            () => {
+                let names = [Some(series.route.as_str()), report::without_method(&series.route)];
+                names.into_iter().flatten().find(|name| known.routes.contains(*name)).unwrap_or(OTHER)
+            }
         };
         let release = if known.releases.contains(&series.release) { &series.release } else { OTHER };
         let mut key =
@@ -166,7 +168,7 @@ mod tests {
     fn what_is_not_configured_is_other_and_what_is_not_judged_is_left_out() {
         let mut latencies = latencies("cart");
         for (route, release, outcome) in [
-            ("cart", "v1", Outcome::Success),
+            ("POST cart", "v1", Outcome::Success),
             ("cart", "v9", Outcome::Timeout),
             ("random-1", "v1", Outcome::Success),
             ("random-2", "v1", Outcome::Success),
