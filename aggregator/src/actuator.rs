@@ -33,22 +33,21 @@ pub enum Order {
     RollBack {
         /// For this decision.
         decision: u64,
-        /// Position in the configuration.
-        service: usize,
+        /// As it was when this was decided.
+        service: Arc<Service>,
     },
 }
 
 /// What the task needs.
 pub struct Actuator {
     history: Arc<History>,
-    services: Arc<[Service]>,
     storing: watch::Sender<bool>,
 }
 
 impl Actuator {
     /// `storing` is set to whether the last decision could be kept.
-    pub fn new(history: Arc<History>, services: Arc<[Service]>, storing: watch::Sender<bool>) -> Self {
-        Actuator { history, services, storing }
+    pub fn new(history: Arc<History>, storing: watch::Sender<bool>) -> Self {
+        Actuator { history, storing }
     }
 
     /// Runs until the orders end.
@@ -101,9 +100,8 @@ impl Actuator {
         }
     }
 
-    async fn roll_back(&self, service: usize) -> Vec<Written> {
-        let services = Arc::clone(&self.services);
-        let write = move || services.get(service).map_or_else(Vec::new, write_all);
+    async fn roll_back(&self, service: Arc<Service>) -> Vec<Written> {
+        let write = move || write_all(&service);
         let failed = |why: String| vec![Written::Failed(format!("writing the rollback failed: {why}"))];
         match tokio::time::timeout(WRITE_WITHIN, tokio::task::spawn_blocking(write)).await {
             Ok(Ok(written)) => written,

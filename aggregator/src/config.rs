@@ -127,6 +127,13 @@ impl Config {
     }
 }
 
+impl Service {
+    /// Whether a trial of the one is also a trial of the other: all but what is done about a regression.
+    pub fn is_judged_as(&self, other: &Service) -> bool {
+        Service { rollback: other.rollback.clone(), ..self.clone() } == *other
+    }
+}
+
 impl Rollback {
     /// Decide and say so, write nothing: what a service without a `rollback` section gets.
     fn none() -> Self {

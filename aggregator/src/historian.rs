@@ -12,7 +12,6 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    config::Service,
     engine::{Event, Stored},
     shell::{Handle, now},
 };
@@ -29,13 +28,12 @@ const LEARN_EVERY: Duration = Duration::from_secs(600);
 /// Runs until the engine is gone.
 pub async fn run(
     store: Arc<Store>,
-    services: Arc<[Service]>,
     mut reports: mpsc::UnboundedReceiver<Stored>,
     engine: Handle,
     keeping: watch::Sender<bool>,
 ) {
     let tending = tokio::spawn(tend(Arc::clone(&store)));
-    let learning = tokio::spawn(learn_all(Arc::clone(&store), services, engine.clone()));
+    let learning = tokio::spawn(learn_all(Arc::clone(&store), engine.clone()));
     while let Some(first) = reports.recv().await {
         let mut batch = vec![first];
         while let Some(next) = (batch.len() < BATCH_MAX).then(|| reports.try_recv().ok()).flatten() {
@@ -69,18 +67,18 @@ async fn tend(store: Arc<Store>) {
 }
 
 /// Tells the engine what earlier days say of each service.
-async fn learn_all(store: Arc<Store>, services: Arc<[Service]>, engine: Handle) {
+async fn learn_all(store: Arc<Store>, engine: Handle) {
     let mut ticks = tokio::time::interval(LEARN_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for at in 0..services.len() {
-            let (store, services) = (Arc::clone(&store), Arc::clone(&services));
-            let read = move || {
-                services.get(at).and_then(|service| store.read_with(|kept| learn::learn(kept, service, now().second())))
-            };
+        // Services come and go.
+        let Ok(services) = engine.ask(|engine, _| engine.services()).await else { return };
+        for service in services {
+            let (store, name) = (Arc::clone(&store), service.name.clone());
+            let read = move || store.read_with(|kept| learn::learn(kept, &service, now().second()));
             let Ok(Some(learned)) = tokio::task::spawn_blocking(read).await else { continue };
-            if engine.event(Event::Learned { service: at, learned }).await.is_err() {
+            if engine.event(Event::Learned { service: name, learned }).await.is_err() {
                 return;
             }
         }

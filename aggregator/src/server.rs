@@ -18,7 +18,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     actuator::Actuator,
-    config::{Config, Service},
+    config::Config,
     engine::Engine,
     envoy_metrics::{self, EnvoyMetrics},
     historian::{self, Store},
@@ -89,8 +89,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (reports, kept) = mpsc::unbounded_channel();
     let (orders, receiver) = mpsc::unbounded_channel();
     let (shell, handle) = Shell::new(engine, orders, reports);
-    let services: Arc<[Service]> = config.services.into();
-    let actuator = Actuator::new(Arc::clone(&history), Arc::clone(&services), storing_now);
+    let actuator = Actuator::new(Arc::clone(&history), storing_now);
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
@@ -102,8 +101,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         shell.run(first).await;
         Ok(())
     });
-    tokio::spawn(historian::run(Arc::clone(&store), Arc::clone(&services), kept, handle.clone(), keeping_now));
-    tokio::spawn(weigher::run(services, handle.clone()));
+    tokio::spawn(historian::run(Arc::clone(&store), kept, handle.clone(), keeping_now));
+    tokio::spawn(weigher::run(handle.clone()));
     tasks.spawn(serve_grpc(grpc, handle.clone(), history, Arc::clone(&store), storing.clone()));
     tasks.spawn(serve_http(scrape, handle, storing, keeping, module));
     let ended = tokio::select! {
