@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use kube::Client;
 use serin_proto::v1::Decision;
 use tokio::sync::{mpsc, watch};
 
@@ -11,6 +12,7 @@ use crate::{
     config::Service,
     engine::{Event, Written},
     history::History,
+    kubernetes,
     recording::{Kept, file},
     shell::Handle,
 };
@@ -41,13 +43,14 @@ pub enum Order {
 /// What the task needs.
 pub struct Actuator {
     history: Arc<History>,
+    cluster: Option<Client>,
     storing: watch::Sender<bool>,
 }
 
 impl Actuator {
     /// `storing` is set to whether the last decision could be kept.
-    pub fn new(history: Arc<History>, storing: watch::Sender<bool>) -> Self {
-        Actuator { history, storing }
+    pub fn new(history: Arc<History>, cluster: Option<Client>, storing: watch::Sender<bool>) -> Self {
+        Actuator { history, cluster, storing }
     }
 
     /// Runs until the orders end.
@@ -101,6 +104,14 @@ impl Actuator {
     }
 
     async fn roll_back(&self, service: Arc<Service>) -> Vec<Written> {
+        let mut written = kubernetes::roll_back(self.cluster.as_ref(), &service).await;
+        if !service.rollback.targets.is_empty() {
+            written.extend(self.roll_back_files(service).await);
+        }
+        written
+    }
+
+    async fn roll_back_files(&self, service: Arc<Service>) -> Vec<Written> {
         let write = move || write_all(&service);
         let failed = |why: String| vec![Written::Failed(format!("writing the rollback failed: {why}"))];
         match tokio::time::timeout(WRITE_WITHIN, tokio::task::spawn_blocking(write)).await {

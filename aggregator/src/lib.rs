@@ -18,6 +18,7 @@ pub mod envoy_metrics;
 pub mod historian;
 pub mod history;
 pub mod ingest;
+pub mod kubernetes;
 pub mod metrics;
 pub mod module;
 pub mod query;

@@ -24,6 +24,7 @@ use crate::{
     historian::{self, Store},
     history::{History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
+    kubernetes::{self, NoCluster},
     metrics,
     module::{self, Module, ModuleError},
     query::Query,
@@ -47,6 +48,9 @@ pub enum ServeError {
     /// The filter's module cannot be offered.
     #[error(transparent)]
     Module(#[from] ModuleError),
+    /// The configuration names objects of one that cannot be reached.
+    #[error(transparent)]
+    Cluster(#[from] NoCluster),
     /// A port is taken, for instance.
     #[error("cannot listen on {address} ({key}): {source}; choose another address or stop what uses it")]
     Listen {
@@ -82,6 +86,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (mut engine, mut first) = Engine::new(&config, history.decisions()?, now());
     let from = now().minus(config.live_window);
     first.extend(engine.restore(historian::remembered(&store, from.second(), now().second() + 1), now()));
+    let cluster = kubernetes::client(&config).await?;
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
     let (storing_now, storing) = watch::channel(true);
@@ -89,7 +94,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (reports, kept) = mpsc::unbounded_channel();
     let (orders, receiver) = mpsc::unbounded_channel();
     let (shell, handle) = Shell::new(engine, orders, reports);
-    let actuator = Actuator::new(Arc::clone(&history), storing_now);
+    let actuator = Actuator::new(Arc::clone(&history), cluster, storing_now);
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));

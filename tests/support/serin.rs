@@ -63,8 +63,16 @@ impl Serin {
     /// # Errors
     /// When it was not built, or ends, or does not listen in time; with its last words.
     pub async fn start(config: &Path, log: &Path) -> Result<Self> {
+        Self::start_with(config, log, &[]).await
+    }
+
+    /// The same, with variables in its environment.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_with(config: &Path, log: &Path, environment: &[(&str, &Path)]) -> Result<Self> {
         let mut command = Command::new(artifacts::serin()?);
-        command.arg("serve").arg("--config").arg(config).env("NO_COLOR", "1");
+        command.arg("serve").arg("--config").arg(config).env("NO_COLOR", "1").envs(environment.iter().copied());
         // A log that is appended to (a restart) has old addresses in it.
         let before = fs::metadata(log).map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(usize::MAX));
         let mut process = Process::start("serin", command, log.to_owned())?;

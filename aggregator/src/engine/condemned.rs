@@ -174,7 +174,7 @@ impl Condemned {
 
 /// Whether its rollback is written.
 fn may_write(service: &Service, decision: &v1::Decision) -> bool {
-    !service.rollback.dry_run && !service.rollback.targets.is_empty() && !is_held(service, decision)
+    !service.rollback.dry_run && service.rollback.has_targets() && !is_held(service, decision)
 }
 
 /// Whether nothing is written because there may be no baseline to send requests to.

@@ -32,6 +32,7 @@ fn config(dry_run: bool) -> Config {
             without_baseline: false,
             confirm_within: Duration::from_secs(10),
             targets: vec![target],
+            objects: Vec::new(),
         },
     };
     Config {
