@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use kube::Client;
 use serin_proto::v1::Decision;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -15,6 +16,7 @@ use crate::{
     config::{Service, Target},
     engine::{Event, Written},
     history::{Decisions, NotPut},
+    kubernetes,
     notify::Notifier,
     recording::{Kept, file},
     shell::Handle,
@@ -45,15 +47,15 @@ pub enum Order {
     RollBack {
         /// For this decision.
         decision: u64,
-        /// Position in the configuration.
-        service: usize,
+        /// As it was when this was decided.
+        service: Arc<Service>,
     },
 }
 
 /// What the task needs.
 pub struct Actuator {
     history: Arc<dyn Decisions>,
-    services: Arc<[Service]>,
+    cluster: Option<Client>,
     storing: watch::Sender<bool>,
     notifier: Notifier,
     /// Decisions that are another aggregator's: nothing is written for them here.
@@ -66,11 +68,11 @@ impl Actuator {
     /// `storing` is set to whether the last decision could be kept.
     pub fn new(
         history: Arc<dyn Decisions>,
-        services: Arc<[Service]>,
+        cluster: Option<Client>,
         storing: watch::Sender<bool>,
         notifier: Notifier,
     ) -> Self {
-        Actuator { history, services, storing, notifier, overtaken: BTreeSet::new(), sentences: BTreeMap::new() }
+        Actuator { history, cluster, storing, notifier, overtaken: BTreeSet::new(), sentences: BTreeMap::new() }
     }
 
     /// Runs until the orders end.
@@ -129,11 +131,18 @@ impl Actuator {
         }
     }
 
-    async fn roll_back(&self, decision: u64, service: usize) -> Vec<Written> {
-        let services = Arc::clone(&self.services);
-        let within = WRITE_WITHIN + services.get(service).map_or(Duration::ZERO, in_git);
+    async fn roll_back(&self, decision: u64, service: Arc<Service>) -> Vec<Written> {
+        let mut written = kubernetes::roll_back(self.cluster.as_ref(), &service).await;
+        if !service.rollback.targets.is_empty() {
+            written.extend(self.roll_back_files(decision, service).await);
+        }
+        written
+    }
+
+    async fn roll_back_files(&self, decision: u64, service: Arc<Service>) -> Vec<Written> {
+        let within = WRITE_WITHIN + in_git(&service);
         let why = self.sentences.get(&decision).cloned().unwrap_or_default();
-        let write = move || services.get(service).map_or_else(Vec::new, |service| write_all(service, decision, &why));
+        let write = move || write_all(&service, decision, &why);
         let failed = |why: String| vec![Written::Failed(format!("writing the rollback failed: {why}"))];
         match tokio::time::timeout(within, tokio::task::spawn_blocking(write)).await {
             Ok(Ok(written)) => written,

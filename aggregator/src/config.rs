@@ -4,6 +4,7 @@
 //! or all [`Problems`]. All of it is pure; who calls it reads the file.
 
 mod notify;
+mod object;
 mod problem;
 mod read;
 mod scalar;
@@ -14,6 +15,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serin_history::Retention;
 use serin_judge::Policy;
+use serin_kubernetes::{object::ObjectRef, release_guard::TargetRef};
 use serin_proto::v1::Vantage;
 
 pub use problem::{Problem, Problems};
@@ -124,8 +126,10 @@ pub struct Rollback {
     pub without_baseline: bool,
     /// How long the data plane may take until the candidate gets no requests any more.
     pub confirm_within: Duration,
-    /// What to write. Empty: decide and say so, write nothing.
+    /// The files to write. With none, and no object either: decide and say so, write nothing.
     pub targets: Vec<Target>,
+    /// The objects in a cluster to write.
+    pub objects: Vec<Object>,
 }
 
 /// A place where the traffic split is written.
@@ -162,6 +166,17 @@ pub struct Git {
     pub push: bool,
     /// How long all of it may take.
     pub timeout: Duration,
+}
+
+/// An object in a cluster where the traffic split is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Which one.
+    pub object: ObjectRef,
+    /// The namespace that short hosts are completed with: its own.
+    pub namespace: String,
+    /// Which of its weights.
+    pub target: TargetRef,
 }
 
 /// A name with `{release}` in it once.
@@ -217,7 +232,19 @@ impl ReceiverKind {
     }
 }
 
+impl Service {
+    /// Whether a trial of the one is also a trial of the other: all but what is done about a regression.
+    pub fn is_judged_as(&self, other: &Service) -> bool {
+        Service { rollback: other.rollback.clone(), ..self.clone() } == *other
+    }
+}
+
 impl Rollback {
+    /// Whether there is anything to write.
+    pub fn has_targets(&self) -> bool {
+        !self.targets.is_empty() || !self.objects.is_empty()
+    }
+
     /// Decide and say so, write nothing: what a service without a `rollback` section gets.
     fn none() -> Self {
         Rollback {
@@ -225,6 +252,7 @@ impl Rollback {
             without_baseline: false,
             confirm_within: Duration::from_secs(30),
             targets: Vec::new(),
+            objects: Vec::new(),
         }
     }
 }

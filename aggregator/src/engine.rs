@@ -28,7 +28,7 @@ use serin_proto::v1;
 use serin_sketch::Counts;
 
 use crate::{
-    config::Config,
+    config::{Config, Service},
     ingest::validate::Heartbeat,
     partition::Partition,
     recording::Kept,
@@ -93,8 +93,8 @@ pub enum Event {
     },
     /// The weights were read by which a service's requests are sent.
     Weighed {
-        /// Position of the service in the configuration.
-        service: usize,
+        /// Its name.
+        service: String,
         /// The candidate's share of them, 0 to 1. `None` where it is not known, or not the same everywhere.
         share: Option<f64>,
     },
@@ -112,8 +112,8 @@ pub enum Event {
     },
     /// What earlier days tell of a service.
     Learned {
-        /// Position of the service in the configuration.
-        service: usize,
+        /// Its name.
+        service: String,
         /// What they tell.
         learned: Learned,
     },
@@ -121,6 +121,13 @@ pub enum Event {
     Shared(Shared),
     /// Time went by.
     Tick,
+    /// A service is to be guarded, from now on or otherwise than before.
+    Guard(Arc<Service>),
+    /// A service is not to be guarded any more. Its decisions are kept.
+    Unguard {
+        /// Its name.
+        service: String,
+    },
     /// The targets of a rollback were written, or not.
     Written {
         /// For which decision.
@@ -203,8 +210,8 @@ pub enum Effect {
     RollBack {
         /// The decision.
         decision: u64,
-        /// Position of its service in the configuration.
-        service: usize,
+        /// Its service, as it was when this was decided.
+        service: Arc<Service>,
     },
 }
 
@@ -288,8 +295,8 @@ impl Engine {
     pub fn new(config: &Config, decisions: Vec<v1::Decision>, now: UnixMicros) -> (Self, Vec<Effect>) {
         let decisions: BTreeMap<u64, _> = decisions.into_iter().map(|d| (d.id, d)).collect();
         let mut effects = Vec::new();
-        let guards = config.services.iter().enumerate().map(|(index, service)| {
-            let guard = Guard::new(index, service.clone(), decisions.values().rev(), now);
+        let guards = config.services.iter().map(|service| {
+            let guard = Guard::new(Arc::new(service.clone()), decisions.values().rev(), now);
             effects.extend(guard.unfinished());
             guard
         });
@@ -344,23 +351,66 @@ impl Engine {
                 Vec::new()
             }
             Event::Weighed { service, share } => {
-                self.guards.get_mut(service).into_iter().for_each(|guard| guard.weighed(share, now));
+                self.guard_of(&service).into_iter().for_each(|guard| guard.weighed(share, now));
                 Vec::new()
             }
             Event::Durable { acks } => self.durable(acks),
             Event::Learned { service, learned } => {
-                if let Some(guard) = self.guards.get_mut(service) {
+                if let Some(guard) = self.guard_of(&service) {
                     guard.learned(learned);
                 }
                 Vec::new()
             }
             Event::Shared(event) => self.share(event, now),
             Event::Tick => self.tick(now),
+            Event::Guard(service) => {
+                self.totals.tell_apart(&service);
+                let effects = self.guard(service, now);
+                self.remember(effects)
+            }
+            Event::Unguard { service } => {
+                self.guards.retain(|guard| guard.service().name != service);
+                Vec::new()
+            }
             Event::Written { decision, results } => {
-                let effects = self.guards.iter_mut().flat_map(|guard| guard.written(decision, &results, now)).collect();
+                let effects = self.written(decision, &results, now);
                 self.remember(effects)
             }
         }
+    }
+
+    /// The services that are guarded now.
+    pub fn services(&self) -> Vec<Arc<Service>> {
+        self.guards.iter().map(|guard| Arc::clone(guard.service())).collect()
+    }
+
+    fn guard_of(&mut self, service: &str) -> Option<&mut Guard> {
+        self.guards.iter_mut().find(|guard| guard.service().name == service)
+    }
+
+    fn guard(&mut self, service: Arc<Service>, now: UnixMicros) -> Vec<Effect> {
+        let mut known = self.guards.iter_mut();
+        if let Some(guard) = known.find(|guard| guard.service().name == service.name) {
+            return guard.replace(service, self.decisions.values().rev(), now);
+        }
+        let guard = Guard::new(service, self.decisions.values().rev(), now);
+        let effects = guard.unfinished().into_iter().collect();
+        self.guards.push(guard);
+        effects
+    }
+
+    fn written(&mut self, decision: u64, results: &[Written], now: UnixMicros) -> Vec<Effect> {
+        let effects: Vec<Effect> = self.guards.iter_mut().flat_map(|g| g.written(decision, results, now)).collect();
+        if !effects.is_empty() {
+            return effects;
+        }
+        // Its guard went away meanwhile: what was written is on record all the same.
+        let Some(mut kept) = self.decisions.get(&decision).cloned() else { return effects };
+        for result in results {
+            let (stage, sentence) = result.stage();
+            decision::record(&mut kept, stage, sentence, now);
+        }
+        vec![Effect::Persist(kept)]
     }
 
     /// A person lifts a condemnation, also that of a release which the configuration does not name any more.

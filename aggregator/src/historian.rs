@@ -54,13 +54,12 @@ const LEARN_EVERY: Duration = Duration::from_secs(600);
 /// Runs until the engine is gone.
 pub async fn run(
     store: Arc<dyn Past>,
-    services: Arc<[Service]>,
     mut reports: mpsc::UnboundedReceiver<Stored>,
     engine: Handle,
     keeping: watch::Sender<bool>,
 ) {
     let tending = tokio::spawn(tend(Arc::clone(&store)));
-    let learning = tokio::spawn(learn_all(Arc::clone(&store), services, engine.clone()));
+    let learning = tokio::spawn(learn_all(Arc::clone(&store), engine.clone()));
     while let Some(first) = reports.recv().await {
         tokio::time::sleep(GATHER).await;
         let mut batch = vec![first];
@@ -88,15 +87,17 @@ async fn tend(store: Arc<dyn Past>) {
 }
 
 /// Tells the engine what earlier days say of each service.
-async fn learn_all(store: Arc<dyn Past>, services: Arc<[Service]>, engine: Handle) {
+async fn learn_all(store: Arc<dyn Past>, engine: Handle) {
     let mut ticks = tokio::time::interval(LEARN_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for at in 0..services.len() {
-            let Some(service) = services.get(at).cloned() else { continue };
-            let Some(learned) = Arc::clone(&store).learn(service).await else { continue };
-            if engine.event(Event::Learned { service: at, learned }).await.is_err() {
+        // Services come and go.
+        let Ok(services) = engine.ask(|engine, _| engine.services()).await else { return };
+        for service in services {
+            let name = service.name.clone();
+            let Some(learned) = Arc::clone(&store).learn(Arc::unwrap_or_clone(service)).await else { continue };
+            if engine.event(Event::Learned { service: name, learned }).await.is_err() {
                 return;
             }
         }

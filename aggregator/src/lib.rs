@@ -23,6 +23,7 @@ pub mod historian;
 pub mod history;
 pub mod ingest;
 pub mod install;
+pub mod kubernetes;
 pub mod metrics;
 pub mod module;
 pub mod notify;

@@ -23,7 +23,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     actuator::Actuator,
     cluster::{Cluster, ClusterError},
-    config::{Config, Service},
+    config::Config,
     engine::{Effect, Engine, Overload},
     envoy_metrics::{self, EnvoyMetrics},
     export::{self, Exported},
@@ -31,6 +31,7 @@ use crate::{
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
+    kubernetes::{self, NoCluster},
     metrics::{self, Format},
     module::{self, Module, ModuleError},
     notify::{Notifier, NotifyError},
@@ -61,6 +62,9 @@ pub enum ServeError {
     /// Nobody can be told of decisions.
     #[error(transparent)]
     Notify(#[from] NotifyError),
+    /// The configuration names objects of one that cannot be reached.
+    #[error(transparent)]
+    Kubernetes(#[from] NoCluster),
     /// A port is taken, for instance.
     #[error("cannot listen on {address} ({key}): {source}; choose another address or stop what uses it")]
     Listen {
@@ -95,6 +99,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         Some(servers) => in_cluster(servers, &config).await?,
         None => on_disk(&config)?,
     };
+    let kubernetes = kubernetes::client(&config).await?;
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
     let notifier = Notifier::start(&config.notify, now())?;
@@ -105,8 +110,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let ordering = orders.clone();
     let (cluster, abroad) = shared.unzip();
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
-    let services: Arc<[Service]> = config.services.into();
-    let actuator = Actuator::new(Arc::clone(&decisions), Arc::clone(&services), storing_now, notifier.clone());
+    let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
@@ -118,8 +122,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         shell.run(first).await;
         Ok(())
     });
-    tokio::spawn(historian::run(Arc::clone(&past), Arc::clone(&services), kept, handle.clone(), keeping_now));
-    tokio::spawn(weigher::run(services, handle.clone()));
+    tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
+    tokio::spawn(weigher::run(handle.clone()));
     let exported = config.otlp.map(|otlp| export::start(otlp, handle.clone()));
     let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
     if let Some(cluster) = cluster {

@@ -13,19 +13,18 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until the engine is gone.
-pub async fn run(services: Arc<[Service]>, engine: Handle) {
-    let judged = |service: &Service| service.throughput && !service.rollback.targets.is_empty();
-    if !services.iter().any(judged) {
-        return;
-    }
+pub async fn run(engine: Handle) {
+    let judged = |service: &Arc<Service>| service.throughput && !service.rollback.targets.is_empty();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for (at, _) in services.iter().enumerate().filter(|(_, service)| judged(service)) {
-            let services = Arc::clone(&services);
-            let read = tokio::task::spawn_blocking(move || services.get(at).and_then(share)).await;
-            let event = Event::Weighed { service: at, share: read.ok().flatten() };
+        // Services come and go.
+        let Ok(services) = engine.ask(|engine, _| engine.services()).await else { return };
+        for service in services.into_iter().filter(judged) {
+            let name = service.name.clone();
+            let read = tokio::task::spawn_blocking(move || share(&service)).await;
+            let event = Event::Weighed { service: name, share: read.ok().flatten() };
             if engine.event(event).await.is_err() {
                 return;
             }

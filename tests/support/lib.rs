@@ -3,6 +3,7 @@
 //! on ports the kernel chose, and ends with the value that started it.
 
 pub mod access_log;
+pub mod api_server;
 pub mod artifacts;
 pub mod bootstrap;
 pub mod collector;

@@ -69,10 +69,24 @@ impl Serin {
     /// The same with more arguments.
     ///
     /// # Errors
-    /// Like [`Serin::start`].
+    /// As above.
     pub async fn start_with(config: &Path, log: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::start_in(config, log, arguments, &[]).await
+    }
+
+    /// The same, with variables in its environment, too.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_in(
+        config: &Path,
+        log: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Result<Self> {
         let mut command = Command::new(artifacts::serin()?);
-        command.arg("serve").arg("--config").arg(config).args(arguments).env("NO_COLOR", "1");
+        command.arg("serve").arg("--config").arg(config).args(arguments);
+        command.env("NO_COLOR", "1").envs(environment.iter().copied());
         // A log that is appended to (a restart) has old addresses in it.
         let before = fs::metadata(log).map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(usize::MAX));
         let mut process = Process::start("serin", command, log.to_owned())?;

@@ -12,7 +12,7 @@ use serin_judge::{Metric, Policy, PolicyError};
 use serin_sketch::Micros;
 
 use super::{
-    Config, Git, Otlp, Rollback, Service, Target, Template, Timing, notify,
+    Config, Git, Otlp, Rollback, Service, Target, Template, Timing, notify, object,
     problem::{Fault, Problem},
     scalar::{self, FRACTION, LABEL, METRIC, PATH, VANTAGE},
     section::Section,
@@ -269,8 +269,9 @@ fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
         let cluster = target.optional("cluster", scalar::template).unwrap_or_else(Template::release);
         Some(Target::EnvoyRds { file: file?, cluster })
     });
+    let objects = rollback.section("kubernetes", object::read).into_iter().collect();
     let targets = virtual_services.into_iter().chain(envoy_rds).collect();
-    Some(Rollback { dry_run, without_baseline, confirm_within, targets })
+    Some(Rollback { dry_run, without_baseline, confirm_within, targets, objects })
 }
 
 fn git(git: &mut Section<'_>) -> Option<Git> {

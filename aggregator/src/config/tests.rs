@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use serin_judge::Metric;
+use serin_kubernetes::release_guard::TargetKind;
 use serin_sketch::Micros;
 
 use super::*;
@@ -30,6 +31,7 @@ fn the_smallest_file_has_the_defaults() {
             without_baseline: false,
             confirm_within: Duration::from_secs(30),
             targets: Vec::new(),
+            objects: Vec::new(),
         },
     };
     let want = Config {
@@ -45,6 +47,35 @@ fn the_smallest_file_has_the_defaults() {
         services: vec![service],
     };
     assert_eq!(config, want);
+}
+
+fn in_the_cluster() -> Object {
+    let subset = Some("{release}".to_owned());
+    let (name, host) = ("shop".to_owned(), "shop".to_owned());
+    let target = TargetRef { kind: TargetKind::VirtualService, name, host, subset };
+    Object { object: target.object("shop").unwrap(), namespace: "shop".to_owned(), target }
+}
+
+/// Each from both sides.
+#[test]
+fn an_object_in_the_cluster_has_the_rules_of_a_release_guards_target() {
+    let good = "{kind: VirtualService, namespace: ns, name: shop, host: shop}";
+    let parse =
+        |object: &str| Config::parse(&SMALLEST.replace("v2}", &format!("v2, rollback: {{kubernetes: {object}}}}}")));
+    assert!(parse(good).is_ok(), "{:?}", parse(good));
+    assert!(parse("{kind: HTTPRoute, namespace: ns, name: shop, host: 'shop-{release}'}").is_ok());
+    for (bad, said) in [
+        (good.replace("VirtualService", "Ingress"), "GRPCRoute"),
+        (good.replace("VirtualService", "HTTPRoute"), "no subsets"),
+        (good.replace("name: shop", "name: ../shop"), "a name of 1 to 253"),
+        (good.replace("namespace: ns, ", ""), "namespace"),
+        (good.replace("host: shop", "host: 's-{release}', subset: '{release}'"), "one of the two"),
+        (good.replace("host: shop", "host: shop, subset: v1"), "{release}"),
+        (good.replace("host: shop", "host: shop, weight: 1"), "weight"),
+    ] {
+        let problems = parse(&bad).unwrap_err().to_string();
+        assert!(problems.contains(said), "{bad}: {problems}");
+    }
 }
 
 #[test]
@@ -67,6 +98,7 @@ fn the_example_says_the_defaults_and_all_targets() {
                     cluster: Template::parse("shop-{release}").unwrap(),
                 },
             ],
+            objects: vec![in_the_cluster()],
             ..default.services[0].rollback.clone()
         },
         ..default.services[0].clone()
@@ -106,6 +138,7 @@ services:
         dry_run: true,
         confirm_within: Duration::from_secs(60),
         targets: vec![Target::EnvoyRds { file: PathBuf::from("rds.yaml"), cluster }],
+        objects: Vec::new(),
     };
     assert_eq!(service.rollback, want);
 }
@@ -295,7 +328,7 @@ line 17: services[0].rollback.confirm_within: `2h` is not allowed: write a durat
 line 18: services[0].rollback.virtual_services.host: missing: write text of 1 to 256 bytes (in quotes if it looks like a number)
 line 18: services[0].rollback.virtual_services.subset: a mapping is not allowed: write text with {release} in it once, in quotes, such as "shop-{release}"
 line 19: services[0].rollback.envoy_rds: `./rds.yaml` is not allowed: write a mapping: `key: value` lines
-line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, without_baseline, confirm_within, virtual_services, envoy_rds
+line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, without_baseline, confirm_within, virtual_services, envoy_rds, kubernetes
 line 21: services[1].name: `shop` is already used by services[0]: every service has one entry
 line 24: services[1].candidate: `v1` is already used by the baseline: name the release on trial
 line 25: services[1].judge.trial: `90.5s` is not allowed: write a duration in whole seconds

@@ -58,9 +58,8 @@ pub(super) struct Condemned {
 impl Condemned {
     /// A fresh decision, and what is to be done about it.
     pub(super) fn new(
-        service: &Service,
+        service: &Arc<Service>,
         mut decision: v1::Decision,
-        index: usize,
         recent: Recent,
         now: UnixMicros,
     ) -> (Self, Vec<Effect>) {
@@ -73,7 +72,7 @@ impl Condemned {
             );
             decision::record(&mut decision, DecisionStage::NotWritten, &sentence, now);
         }
-        let roll_back = (!holds).then_some(Effect::RollBack { decision: decision.id, service: index });
+        let roll_back = (!holds).then_some(Effect::RollBack { decision: decision.id, service: Arc::clone(service) });
         let effects = std::iter::once(Effect::Persist(decision.clone())).chain(roll_back).collect();
         let phase = if holds { Phase::Standing } else { Phase::Writing };
         (Condemned { decision, phase, last_write: now, recent, served: 0 }, effects)
@@ -126,8 +125,7 @@ impl Condemned {
     /// Takes one complete second.
     pub(super) fn watch(
         &mut self,
-        index: usize,
-        service: &Service,
+        service: &Arc<Service>,
         second: u64,
         deltas: &[Arc<Delta>],
         now: UnixMicros,
@@ -153,10 +151,10 @@ impl Condemned {
             decision::record(&mut self.decision, stage, &sentence, now);
             return vec![Effect::Persist(self.decision.clone())];
         }
-        self.enforce(index, service, now)
+        self.enforce(service, now)
     }
 
-    fn enforce(&mut self, index: usize, service: &Service, now: UnixMicros) -> Vec<Effect> {
+    fn enforce(&mut self, service: &Arc<Service>, now: UnixMicros) -> Vec<Effect> {
         let is_back = self.served.count_ones() >= BACK_S && now.since(self.last_write) >= WRITE_AGAIN;
         if !is_back || !may_write(service, &self.decision) {
             return Vec::new();
@@ -169,14 +167,14 @@ impl Condemned {
             service.candidate
         );
         decision::record(&mut self.decision, DecisionStage::NotInEffect, &sentence, now);
-        let again = Effect::RollBack { decision: self.decision.id, service: index };
+        let again = Effect::RollBack { decision: self.decision.id, service: Arc::clone(service) };
         vec![Effect::Persist(self.decision.clone()), again]
     }
 }
 
 /// Whether its rollback is written.
 fn may_write(service: &Service, decision: &v1::Decision) -> bool {
-    !service.rollback.dry_run && !service.rollback.targets.is_empty() && !is_held(service, decision)
+    !service.rollback.dry_run && service.rollback.has_targets() && !is_held(service, decision)
 }
 
 /// Whether nothing is written because there may be no baseline to send requests to.

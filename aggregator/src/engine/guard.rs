@@ -95,8 +95,7 @@ pub enum Recorded<'a> {
 /// Guards one service.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    index: usize,
-    service: Service,
+    service: Arc<Service>,
     trial: Option<Running>,
     learned: Learned,
     /// The recording of the trial that a standing condemnation came of.
@@ -112,14 +111,12 @@ pub(crate) struct Guard {
 impl Guard {
     /// `kept`: the decisions of earlier runs, newest first.
     pub(super) fn new<'a>(
-        index: usize,
-        service: Service,
+        service: Arc<Service>,
         kept: impl Iterator<Item = &'a v1::Decision>,
         now: UnixMicros,
     ) -> Self {
         let mut guard = Guard {
             verdict: verdict::waiting(&service, format!("no requests to {} yet", service.candidate), now.0),
-            index,
             service,
             trial: None,
             learned: Learned::default(),
@@ -157,14 +154,14 @@ impl Guard {
     /// The rollback that an earlier run decided but did not come to write.
     pub(super) fn unfinished(&self) -> Option<Effect> {
         let condemned = self.condemned.as_ref().filter(|condemned| condemned.is_writing())?;
-        Some(Effect::RollBack { decision: condemned.decision().id, service: self.index })
+        Some(Effect::RollBack { decision: condemned.decision().id, service: Arc::clone(&self.service) })
     }
 
     pub(super) fn guards(&self, service: &str, release: &str) -> bool {
         self.service.name == service && self.service.candidate == release
     }
 
-    pub(crate) fn service(&self) -> &Service {
+    pub(crate) fn service(&self) -> &Arc<Service> {
         &self.service
     }
 
@@ -175,7 +172,7 @@ impl Guard {
     /// Takes one complete second. `id`: of the next decision.
     pub(super) fn judge(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let mut effects = match &mut self.condemned {
-            Some(condemned) => condemned.watch(self.index, &self.service, second, &slices.second(second).deltas, now),
+            Some(condemned) => condemned.watch(&self.service, second, &slices.second(second).deltas, now),
             None => self.try_candidate(second, slices, id, now),
         };
         effects.extend(self.show(now));
@@ -191,6 +188,40 @@ impl Guard {
     /// Whether its candidate is condemned.
     pub(super) fn is_condemned(&self) -> bool {
         self.condemned.is_some()
+    }
+
+    /// The service is to be judged by other rules, or rolled back otherwise, or has another release on trial. What did not change does
+    /// not begin anew: this is called whenever somebody looks.
+    pub(super) fn replace<'a>(
+        &mut self,
+        service: Arc<Service>,
+        kept: impl Iterator<Item = &'a v1::Decision>,
+        now: UnixMicros,
+    ) -> Vec<Effect> {
+        if self.service == service {
+            return Vec::new();
+        }
+        let is_same_pair = self.service.baseline == service.baseline && self.service.candidate == service.candidate;
+        if !is_same_pair {
+            *self = Guard::new(service, kept, now);
+            return self.unfinished().into_iter().collect();
+        }
+        let is_judged_alike = service.is_judged_as(&self.service);
+        self.service = service;
+        match &mut self.condemned {
+            // Its order is on its way, and is answered.
+            Some(condemned) if condemned.is_writing() => Vec::new(),
+            Some(condemned) => {
+                *condemned = Condemned::resume(&self.service, condemned.decision().clone(), now);
+                self.unfinished().into_iter().collect()
+            }
+            None => {
+                if !is_judged_alike {
+                    self.begin_anew("the rules changed, judged anew", now);
+                }
+                Vec::new()
+            }
+        }
     }
 
     /// What earlier days tell, for trials that begin from now on.
@@ -263,7 +294,7 @@ impl Guard {
         self.ended = self.trial.take().map(|running| Arc::new(running.recording));
         let decision = decision::decide(id, self.verdict.clone(), now);
         let recent = std::mem::take(&mut self.recent);
-        let (condemned, mut effects) = Condemned::new(&self.service, decision, self.index, recent, now);
+        let (condemned, mut effects) = Condemned::new(&self.service, decision, recent, now);
         effects.extend(self.ended.clone().map(|recording| Effect::Record { decision: id, recording }));
         self.condemned = Some(condemned);
         effects

@@ -11,6 +11,8 @@ use crate::{
     report::{self, Delta, SeriesKey},
 };
 
+mod dynamic;
+
 const STREAM: StreamId = StreamId(1);
 const START: u64 = 1_000_000;
 
@@ -30,6 +32,7 @@ fn config(dry_run: bool) -> Config {
             without_baseline: false,
             confirm_within: Duration::from_secs(10),
             targets: vec![target],
+            objects: Vec::new(),
         },
     };
     Config {
@@ -158,7 +161,7 @@ fn rolled_back() -> Vec<Delta> {
 
 fn roll_back(effect: &Effect) -> Option<u64> {
     match effect {
-        Effect::RollBack { decision, service: 0 } => Some(*decision),
+        Effect::RollBack { decision, .. } => Some(*decision),
         _ => None,
     }
 }
@@ -286,7 +289,7 @@ fn a_decision_that_was_never_written_is_taken_up_again() {
     let (mut world, _) = World::new(&config(false), vec![]);
     let id = world.until(60, &failing(), roll_back).unwrap();
     let (_, first) = World::new(&config(false), world.engine.decisions("", 9));
-    assert_eq!(first, [Effect::RollBack { decision: id, service: 0 }]);
+    assert_eq!(first.iter().map(roll_back).collect::<Vec<_>>(), [Some(id)]);
 }
 
 #[test]
@@ -324,7 +327,7 @@ fn a_dry_run_writes_once_and_enforces_nothing() {
     let (_, first) = World::new(&config(true), kept.clone());
     assert_eq!(first, [], "nor after a restart");
     let (_, first) = World::new(&config(false), kept);
-    assert_eq!(first, [Effect::RollBack { decision: id, service: 0 }], "until it is meant");
+    assert_eq!(first.iter().map(roll_back).collect::<Vec<_>>(), [Some(id)], "until it is meant");
 }
 
 #[test]
@@ -493,7 +496,7 @@ fn a_candidate_that_answers_nothing_is_condemned() {
 #[test]
 fn weights_are_held_against_once_they_have_settled() {
     let (mut world, _) = World::new(&config(false), vec![]);
-    world.step(Event::Weighed { service: 0, share: Some(0.5) });
+    world.step(Event::Weighed { service: "shop".to_owned(), share: Some(0.5) });
     let few = [delta("v1", Outcome::Success, 150), delta("v2", Outcome::Success, 50)];
     let decided = (1..=90).find(|_| world.second(few.to_vec()).iter().find_map(roll_back).is_some());
     assert!(decided.is_some_and(|s| (30..=45).contains(&s)), "{decided:?}");
@@ -581,7 +584,7 @@ fn a_trial_begins_with_what_earlier_days_tell() {
     let pods = PodSpread::known([Some(0.01), Some(0.02), Some(0.03), None]);
     let days = vec![spread("v1", 1).total; 5];
     let learned = Learned { pods, windows: BTreeMap::from([(String::new(), days.clone())]) };
-    world.step(Event::Learned { service: 0, learned });
+    world.step(Event::Learned { service: "shop".to_owned(), learned });
     world.second(healthy());
     world.second(healthy());
     let Ok(Some(Recorded::Running(kept))) = world.engine.recording("shop") else { panic!("no trial") };

@@ -37,11 +37,15 @@ pub struct Totals {
 impl Totals {
     /// Tells the labels of these services apart.
     pub fn new(services: &[config::Service]) -> Self {
-        let known = services.iter().map(|service| {
-            let releases = [service.baseline.as_str(), &service.candidate, "unknown", "overflow"];
-            (service.name.clone(), releases.map(str::to_owned).into())
-        });
-        Totals { known: known.collect(), counted: BTreeMap::new() }
+        let mut totals = Totals { known: BTreeMap::new(), counted: BTreeMap::new() };
+        services.iter().for_each(|service| totals.tell_apart(service));
+        totals
+    }
+
+    /// Tells the labels of this service apart from now on. What was counted for earlier releases of it stays.
+    pub fn tell_apart(&mut self, service: &config::Service) {
+        let releases = [service.baseline.as_str(), &service.candidate, "unknown", "overflow"];
+        self.known.insert(service.name.clone(), releases.map(str::to_owned).into());
     }
 
     /// Counts a delta's requests and retries.

@@ -144,7 +144,10 @@ fn a_rollback_that_another_one_did_not_come_to_write_is_taken_up() {
     let reports = (START + 1..START + 60).map(|second| counted(second, Outcome::ServerError)).collect();
     let taken = Taken { reports, decisions: vec![decision.clone()] };
     let effects = event(&mut second, Shared::Took(ours(), taken), settled(START + 61));
-    assert_eq!(effects, [Effect::RollBack { decision: decision.id, service: 0 }], "and it is not decided again");
+    let [Effect::RollBack { decision: id, service }] = &effects[..] else {
+        panic!("{effects:?}: it is decided already")
+    };
+    assert_eq!((*id, service.name.as_str()), (decision.id, "shop"));
 }
 
 /// Word of a decision may come before word of who judges it now.

@@ -1,0 +1,65 @@
+//! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`].
+
+use std::time::Duration;
+
+use kube::Client;
+use serin_kubernetes::{
+    apply::{Applied, Options, apply},
+    connect,
+};
+
+use crate::{
+    config::{Config, Object, Service},
+    engine::Written,
+};
+
+/// Long for an answer that takes 10 ms. At most 5 attempts of two requests, so 21 s in all with the pauses: an API
+/// server that hangs must not hold up other services for longer.
+const REQUEST: Duration = Duration::from_secs(2);
+
+/// There is no way to the cluster that the configuration names objects of.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot reach the cluster that `rollback.kubernetes` is about: {0}; run serin in the cluster, or set KUBECONFIG"
+)]
+pub struct NoCluster(String);
+
+/// A client, where the configuration has objects in a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
+/// Nothing is sent yet.
+///
+/// # Errors
+/// When none of them is there, or one cannot be read.
+pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
+    if config.services.iter().all(|service| service.rollback.objects.is_empty()) {
+        return Ok(None);
+    }
+    let found = kube::Config::infer().await.map_err(|error| NoCluster(error.to_string()))?;
+    connect::client(found).map(Some).map_err(|error| NoCluster(error.to_string()))
+}
+
+/// Writes a service's objects, one after the other.
+pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Written> {
+    let mut written = Vec::new();
+    for object in &service.rollback.objects {
+        written.push(match client {
+            Some(client) => write(client, service, object).await,
+            None => Written::Failed(format!("{}: serin was started without a cluster: restart it", object.object)),
+        });
+    }
+    written
+}
+
+async fn write(client: &Client, service: &Service, Object { object, namespace, target }: &Object) -> Written {
+    let dry_run = service.rollback.dry_run;
+    let intent = target.intent(namespace, &service.baseline, &service.candidate);
+    let options = Options { dry_run, request: REQUEST, ..Options::default() };
+    let (done, notes) = match apply(client, object, &intent, &options).await {
+        Ok(Applied::Changed { weights, notes, .. }) => {
+            (weights.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), notes)
+        }
+        Ok(Applied::InEffect { notes }) => (format!("{} gets nothing already", service.candidate), notes),
+        Err(error) => return Written::Failed(format!("{object}: {error}")),
+    };
+    let sentence = notes.iter().fold(format!("{object}: {done}"), |said, note| format!("{said}; {note}"));
+    if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) }
+}
