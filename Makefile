@@ -70,6 +70,11 @@ bench-ingest: bench-history ## What taking in reports costs, beside Prometheus; 
 	cargo build --locked --release -p serin -p serin-tests --bin serin --bin bench-ingest
 	SERIN=target/release/serin target/release/bench-ingest
 
+.PHONY: soak
+soak: ## 10,000 sidecars on one aggregator for ten minutes: does it go on like that? SIDECARS=n MINUTES=n SERIES=n
+	cargo build --locked --release -p serin -p serin-tests --bin serin --bin soak
+	SERIN=target/release/serin target/release/soak
+
 .PHONY: sim
 sim: ## What the judge finds, how soon, and how often it is wrong, beside the rules of others; ONLY=name RUNS=n SEED=n ALONE=true
 	cargo build --locked --release -p serin-sim
