@@ -17,6 +17,10 @@ const FORGET_AFTER: Duration = Duration::from_hours(1);
 /// Three heartbeats at the longest interval.
 const ALIVE_WITHIN: Duration = Duration::from_secs(30);
 
+/// For how long at least a reporter's soonest report is what later ones are held against, and twice as long at most. Clocks drift apart and are
+/// set: what was usual once must not make every report late for ever.
+const USUAL_FOR: Duration = Duration::from_mins(5);
+
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -47,9 +51,37 @@ struct State {
     own: v1::ReporterState,
     /// The place of the oldest service that it was seen to carry, where it was.
     oldest_service: Option<usize>,
-    /// How long its soonest report took, by both clocks, in microseconds.
-    soonest_us: i64,
+    usual: Usual,
     last_seen: UnixMicros,
+}
+
+/// How long a reporter's soonest report took, by both clocks, in microseconds: since a time, and in the stretch before it.
+#[derive(Clone, Copy, Debug)]
+struct Usual {
+    since: UnixMicros,
+    soonest_us: i64,
+    before_us: i64,
+}
+
+impl Default for Usual {
+    fn default() -> Self {
+        Usual { since: UnixMicros(0), soonest_us: i64::MAX, before_us: i64::MAX }
+    }
+}
+
+impl Usual {
+    fn delay(&mut self, interval_end: UnixMicros, now: UnixMicros) -> Duration {
+        // Either may be any number that the wire can hold.
+        let us = |time: UnixMicros| i64::try_from(time.0).unwrap_or(i64::MAX);
+        let took = us(now).saturating_sub(us(interval_end));
+        let age = now.since(self.since);
+        if age >= USUAL_FOR {
+            self.before_us = if age < USUAL_FOR * 2 { self.soonest_us } else { i64::MAX };
+            (self.since, self.soonest_us) = (now, i64::MAX);
+        }
+        self.soonest_us = self.soonest_us.min(took);
+        Duration::from_micros(took.abs_diff(self.soonest_us.min(self.before_us)))
+    }
 }
 
 /// What is known of one reporter.
@@ -90,7 +122,7 @@ impl Reporters {
             overflow: 0,
             own: v1::ReporterState::default(),
             oldest_service: None,
-            soonest_us: i64::MAX,
+            usual: Usual::default(),
             last_seen: now,
         });
         state.applied = state.applied.max(reporter.first_sequence.saturating_sub(1));
@@ -127,12 +159,9 @@ impl Reporters {
         Applied::New
     }
 
-    /// How much later a report comes than the soonest one of its reporter did, by both clocks: neither has to be right.
+    /// How much later a report comes than the soonest one of its reporter in the last minutes did, by both clocks: neither has to be right.
     pub fn delay(&mut self, id: &ReporterId, interval_end: UnixMicros, now: UnixMicros) -> Duration {
-        let Some(state) = self.0.get_mut(id) else { return Duration::ZERO };
-        let took = now.0 as i64 - interval_end.0 as i64;
-        state.soonest_us = state.soonest_us.min(took);
-        Duration::from_micros(took.abs_diff(state.soonest_us))
+        self.0.get_mut(id).map_or(Duration::ZERO, |state| state.usual.delay(interval_end, now))
     }
 
     /// A reporter carries a service that has this place by age.
@@ -171,7 +200,7 @@ impl Reporters {
                 overflow: 0,
                 own,
                 oldest_service: None,
-                soonest_us: i64::MAX,
+                usual: Usual::default(),
                 last_seen: now,
             };
             self.0.entry(id).or_insert(state);
@@ -267,6 +296,34 @@ mod tests {
         reporters.connected(&reporter(1), NOW).unwrap();
         assert_eq!(reporters.alive(NOW.plus(ALIVE_WITHIN)), 1);
         assert_eq!(reporters.alive(NOW.plus(ALIVE_WITHIN + Duration::from_secs(1))), 0);
+    }
+
+    #[test]
+    fn a_report_is_late_by_what_was_usual_in_the_last_minutes() {
+        let me = reporter(1);
+        let mut reporters = Reporters::default();
+        reporters.connected(&me, NOW).unwrap();
+        // The reporter's clock is an hour ahead, and its reports take 5 ms; then ours is set 2 s ahead.
+        let mut delay_ms = |second: u64, took_ms: u64| {
+            let now = NOW.plus(Duration::from_secs(second));
+            let end = now.plus(Duration::from_hours(1)).minus(Duration::from_millis(took_ms));
+            reporters.delay(&me.id, end, now).as_millis()
+        };
+        assert_eq!([delay_ms(1, 5), delay_ms(2, 305), delay_ms(3, 4)], [0, 300, 0]);
+        assert_eq!([delay_ms(10, 2_005), delay_ms(290, 2_005)], [2_001, 2_001]);
+        assert_eq!([delay_ms(610, 2_005), delay_ms(950, 2_005)], [0, 0]);
+    }
+
+    #[test]
+    fn no_time_is_too_odd_to_be_held_against_another() {
+        let me = reporter(1);
+        let mut reporters = Reporters::default();
+        reporters.connected(&me, NOW).unwrap();
+        for end in [0, 1, 1 << 63, u64::MAX, (1 << 63) - 1, NOW.0] {
+            for now in [NOW, UnixMicros(u64::MAX), UnixMicros(0)] {
+                reporters.delay(&me.id, UnixMicros(end), now);
+            }
+        }
     }
 
     proptest! {
