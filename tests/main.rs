@@ -17,6 +17,7 @@ mod documents_name_real_paths;
 mod envoy_fetches_the_filter;
 mod envoys_own_access_log_agrees;
 mod every_request_is_counted_once;
+mod histograms_are_written_to_prometheus;
 mod histograms_go_to_opentelemetry;
 mod labels_come_from_where_they_should;
 mod manifests_match_the_schemas;

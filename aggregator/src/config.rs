@@ -36,8 +36,8 @@ pub struct Config {
     pub live_window: Duration,
     /// Servers of the NATS JetStream that keeps everything in place of `data_dir`, separated by commas.
     pub nats: Option<String>,
-    /// Where histograms are sent to (`export.otlp`).
-    pub otlp: Option<Otlp>,
+    /// Where histograms are sent to (`export`).
+    pub exporters: Vec<Exporter>,
     /// How long what was counted is kept, and how finely.
     pub retention: Retention,
     /// The services to judge, at least one, with distinct names.
@@ -75,13 +75,24 @@ pub enum Address {
     File(PathBuf),
 }
 
-/// A receiver of OpenTelemetry metrics over gRPC.
+/// A receiver of histograms.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Otlp {
-    /// Its address, `http://…`.
-    pub endpoint: String,
+pub struct Exporter {
+    /// What it understands.
+    pub receives: Receives,
+    /// Its address: `http://…`, or a URL for remote write.
+    pub address: String,
     /// How often it is sent histograms.
     pub every: Duration,
+}
+
+/// What a receiver of histograms understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receives {
+    /// OpenTelemetry's protocol over gRPC (`export.otlp`).
+    Otlp,
+    /// Prometheus's remote write 1.0, with native histograms (`export.remote_write`).
+    RemoteWrite,
 }
 
 /// One service on trial.

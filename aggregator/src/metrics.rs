@@ -4,7 +4,7 @@
 pub(crate) mod latency;
 pub(crate) mod native;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use prometheus_client::{
     encoding::{prometheus_protobuf, prometheus_text, text},
@@ -76,10 +76,15 @@ pub fn gather(engine: &Engine, is_kept: bool, now: UnixMicros) -> Registry {
 }
 
 /// Adds how the export of histograms does.
-pub fn exports(registry: &mut Registry, exported: &Exported) {
-    let [sent, failed] = exported.read();
-    counter(registry, "serin_exports", "Times that histograms were sent to the OTLP endpoint", sent);
-    counter(registry, "serin_export_failures", "Times that it did not take them", failed);
+pub fn exports(registry: &mut Registry, exported: &[Arc<Exported>]) {
+    let (taken, refused) = (Counters::default(), Counters::default());
+    for one in exported {
+        let ([sent, failed], labels) = (one.read(), vec![("to", one.to.to_owned())]);
+        taken.get_or_create(&labels).inc_by(sent);
+        refused.get_or_create(&labels).inc_by(failed);
+    }
+    registry.register("serin_exports", "Times that a receiver took the histograms", taken);
+    registry.register("serin_export_failures", "Times that it did not", refused);
 }
 
 /// It as it is sent.

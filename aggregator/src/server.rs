@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     engine::{Effect, Engine, Overload},
     envoy_metrics::{self, EnvoyMetrics},
-    export::{self, Exported},
+    export::{self, Exported, NoAuthorities},
     gates,
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
@@ -59,6 +59,9 @@ pub enum ServeError {
     /// The filter's module cannot be offered.
     #[error(transparent)]
     Module(#[from] ModuleError),
+    /// Nobody can be sent histograms.
+    #[error(transparent)]
+    Export(#[from] NoAuthorities),
     /// Nobody can be told of decisions.
     #[error(transparent)]
     Notify(#[from] NotifyError),
@@ -124,7 +127,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     });
     tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(handle.clone()));
-    let exported = config.otlp.map(|otlp| export::start(otlp, handle.clone()));
+    let exported = export::start(config.exporters, &handle)?;
     let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
     if let Some(cluster) = cluster {
         let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
@@ -249,7 +252,7 @@ async fn serve_http(
     engine: Handle,
     storing: watch::Receiver<bool>,
     keeping: watch::Receiver<bool>,
-    exported: Option<Arc<Exported>>,
+    exported: Vec<Arc<Exported>>,
     module: Option<Module>,
     notifier: Notifier,
 ) -> Result<(), ServeError> {
@@ -262,7 +265,7 @@ async fn serve_http(
         let gathered = engine.ask(move |engine, now| metrics::gather(engine, is_kept, now)).await;
         let encoded = gathered.map(|mut registry| {
             notifier.register(&mut registry);
-            exported.iter().for_each(|exported| metrics::exports(&mut registry, exported));
+            metrics::exports(&mut registry, &exported);
             metrics::encode(&registry, format)
         });
         match encoded {

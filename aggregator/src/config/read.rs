@@ -12,7 +12,7 @@ use serin_judge::{Metric, Policy, PolicyError};
 use serin_sketch::Micros;
 
 use super::{
-    Config, Git, Otlp, Rollback, Service, Target, Template, Timing, notify, object,
+    Config, Exporter, Git, Receives, Rollback, Service, Target, Template, Timing, notify, object,
     problem::{Fault, Problem},
     scalar::{self, FRACTION, LABEL, METRIC, PATH, VANTAGE},
     section::Section,
@@ -48,7 +48,7 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
             filter,
             live_window: live_window.unwrap_or(15 * MINUTE),
             nats,
-            otlp: file.section("export", |export| export.section("otlp", otlp)),
+            exporters: file.section("export", exporters).unwrap_or_default(),
             retention,
             services: services(file),
             notify: notify::receivers(file),
@@ -74,11 +74,22 @@ fn history(file: &mut Section<'_>, live_window: Duration) -> (Retention, Option<
     (retention, nats)
 }
 
-fn otlp(otlp: &mut Section<'_>) -> Option<Otlp> {
-    let endpoint = otlp.required("endpoint", scalar::ENDPOINT, scalar::endpoint);
-    let range = scalar::duration_within(SECOND..=HOUR, "a duration from 1s to 1h");
-    let every = otlp.optional("every", range).unwrap_or(10 * SECOND);
-    Some(Otlp { endpoint: endpoint?, every })
+fn exporters(export: &mut Section<'_>) -> Option<Vec<Exporter>> {
+    let every = |section: &mut Section<'_>| {
+        let range = scalar::duration_within(SECOND..=HOUR, "a duration from 1s to 1h");
+        section.optional("every", range).unwrap_or(10 * SECOND)
+    };
+    let otlp = export.section("otlp", |otlp| {
+        let address = otlp.required("endpoint", scalar::ENDPOINT, scalar::endpoint);
+        let every = every(otlp);
+        Some(Exporter { receives: Receives::Otlp, address: address?, every })
+    });
+    let remote_write = export.section("remote_write", |write| {
+        let address = write.required("url", scalar::URL, scalar::url);
+        let every = every(write);
+        Some(Exporter { receives: Receives::RemoteWrite, address: address?, every })
+    });
+    Some(otlp.into_iter().chain(remote_write).collect())
 }
 
 fn loopback(port: u16) -> SocketAddr {

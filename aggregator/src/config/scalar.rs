@@ -21,7 +21,7 @@ pub(crate) const NATS: &str = "NATS servers, such as nats://10.0.0.1:4222,nats:/
 pub(super) const ENDPOINT: &str =
     "an address such as http://127.0.0.1:4317; for one with https, a collector on this machine that sends on by TLS";
 pub(super) const PATH: &str = "a path";
-const URL: &str = "a URL, such as https://example.com/hook";
+pub(super) const URL: &str = "a URL, such as https://example.com/hook";
 const ADDRESS: &str = "an IP address and a port, such as 127.0.0.1:9400 or \"[::1]:9400\"";
 const DURATION: &str = "a duration with its unit, such as 30s, 5m or 1h30m";
 const PERCENT: &str = "a percentage, such as 10% or 0.1%";

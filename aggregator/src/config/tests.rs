@@ -41,7 +41,7 @@ fn the_smallest_file_has_the_defaults() {
         filter: None,
         live_window: Duration::from_secs(900),
         nats: None,
-        otlp: None,
+        exporters: Vec::new(),
         retention: Retention::default(),
         notify: Vec::new(),
         services: vec![service],
@@ -442,12 +442,19 @@ proptest! {
 }
 
 #[test]
-fn histograms_are_exported_without_tls() {
+fn histograms_are_exported() {
     let with = |otlp: &str| Config::parse(&format!("{SMALLEST}\nexport: {{otlp: {otlp}}}"));
-    let otlp =
-        |endpoint: &str, every_s| Some(Otlp { endpoint: endpoint.to_owned(), every: Duration::from_secs(every_s) });
-    assert_eq!(with("{endpoint: 'http://10.0.0.9:4317'}").unwrap().otlp, otlp("http://10.0.0.9:4317", 10));
-    assert_eq!(with("{endpoint: 'http://agent:4317', every: 1m}").unwrap().otlp, otlp("http://agent:4317", 60));
+    let exporter = |receives, address: &str, every_s| Exporter {
+        receives,
+        address: address.to_owned(),
+        every: Duration::from_secs(every_s),
+    };
+    let otlp = |address: &str, every_s| vec![exporter(Receives::Otlp, address, every_s)];
+    assert_eq!(with("{endpoint: 'http://10.0.0.9:4317'}").unwrap().exporters, otlp("http://10.0.0.9:4317", 10));
+    assert_eq!(with("{endpoint: 'http://agent:4317', every: 1m}").unwrap().exporters, otlp("http://agent:4317", 60));
+    let url = "https://mimir.example/api/v1/push";
+    let write = Config::parse(&format!("{SMALLEST}\nexport: {{remote_write: {{url: '{url}', every: 15s}}}}"));
+    assert_eq!(write.unwrap().exporters, [exporter(Receives::RemoteWrite, url, 15)]);
     for wrong in ["https://vendor.example:4317", "10.0.0.9:4317", "http://", "agent"] {
         let said = with(&format!("{{endpoint: '{wrong}'}}")).unwrap_err().to_string();
         let want =

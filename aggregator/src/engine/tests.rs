@@ -43,7 +43,7 @@ fn config(dry_run: bool) -> Config {
         live_window: Duration::from_secs(900),
         nats: None,
         notify: Vec::new(),
-        otlp: None,
+        exporters: Vec::new(),
         retention: serin_history::Retention::default(),
         services: vec![service],
     }

@@ -10,7 +10,7 @@ use serin_sketch::{BUCKETS, Bucket, Counts, Micros};
 
 use super::{
     Labels,
-    native::{Native, SCHEMA},
+    native::{Native, SCHEMA, ZERO_THRESHOLD_S},
 };
 use crate::{config::Timing, engine::Engine};
 
@@ -21,8 +21,6 @@ const CLASSIC_US: [u64; 15] = [
     5_000_000, 10_000_000, 60_000_000,
 ];
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p99.9", 0.999)];
-/// Nothing that took a microsecond or longer is zero.
-const ZERO_THRESHOLD_S: f64 = 1e-9;
 
 /// Latencies as they were when they were scraped.
 #[derive(Debug)]

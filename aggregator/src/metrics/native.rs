@@ -5,22 +5,24 @@ use serin_sketch::Counts;
 /// 32 buckets for each power of two, so that each is 2.2% wide (2^(1/32)); Serin's own are at most 0.8% wide. A request is in the bucket that
 /// the middle of its own lies in. A quantile read from the native histogram is therefore within 2.2% + 0.4% of the request's latency.
 pub(crate) const SCHEMA: i32 = 5;
+/// Nothing that took a microsecond or longer is zero.
+pub(crate) const ZERO_THRESHOLD_S: f64 = 1e-9;
 const PER_OCTAVE: f64 = 32.0;
 
 /// As `prometheus-client` takes it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Native {
+pub(crate) struct Native {
     /// Requests that took less than 1 us.
-    pub(super) zero_count: u64,
+    pub(crate) zero_count: u64,
     /// Where runs of buckets begin, relative to the end of the run before, and how long they are.
-    pub(super) spans: Vec<(i32, u32)>,
+    pub(crate) spans: Vec<(i32, u32)>,
     /// The first bucket's count, and then each one's minus the one before.
-    pub(super) deltas: Vec<i64>,
+    pub(crate) deltas: Vec<i64>,
 }
 
 impl Native {
     /// Of latencies, in seconds.
-    pub(super) fn of(counts: &Counts) -> Self {
+    pub(crate) fn of(counts: &Counts) -> Self {
         let (zero_count, buckets) = buckets(counts);
         let mut native = Native { zero_count, ..Native::default() };
         let (mut last, mut before): (Option<i32>, i64) = (None, 0);
