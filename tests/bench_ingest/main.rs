@@ -18,27 +18,9 @@ use tokio::{task::JoinSet, time::Instant};
 /// What is simulated unless the environment says otherwise.
 const SIDECARS: usize = 32;
 const SECONDS: u64 = 15;
-/// `_SC_CLK_TCK` of Linux, in which `/proc/PID/stat` counts.
-const TICKS_PER_S: f64 = 100.0;
 
 fn from_environment<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
-/// CPU seconds of a process, user and system, all threads.
-fn cpu_s(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // After the command's name, which is in parentheses, utime and stime are the 12th and 13th field.
-    let fields: Vec<&str> = stat.rsplit_once(')').context("no name")?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).context("no time");
-    Ok((ticks(11)? + ticks(12)?) / TICKS_PER_S)
-}
-
-/// Resident memory of a process, in bytes.
-fn resident(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).context("no size")? * 1_024)
 }
 
 #[tokio::main]
@@ -51,8 +33,7 @@ async fn main() -> Result<()> {
         0 => (None, Serin::start(&config, &log).await?),
         servers => shared::start(servers, dir.path(), &config, &log).await.map(|(nats, serin)| (Some(nats), serin))?,
     };
-    let pid = serin.process.id();
-    let (idle, before) = (resident(pid)?, cpu_s(pid)?);
+    let (idle, before) = (serin.process.resident_bytes()?, serin.process.cpu_s()?);
     let nats_before = nats.as_ref().map(shared::cpu_s).transpose()?;
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut load = JoinSet::new();
@@ -61,8 +42,8 @@ async fn main() -> Result<()> {
     while let Some(one) = load.join_next().await {
         sent.add(one??);
     }
-    let cpu = cpu_s(pid)? - before;
-    let memory = resident(pid)?.saturating_sub(idle);
+    let cpu = serin.process.cpu_s()? - before;
+    let memory = serin.process.resident_bytes()?.saturating_sub(idle);
     poll::until("every report to be counted", Duration::from_secs(10), async || {
         Ok((serin.requests(&[]).await? == sent.requests).then_some(()))
     })

@@ -28,12 +28,13 @@ use serin_proto::{convert, v1::SeriesDelta};
 use serin_sketch::Counts;
 use support::{
     poll,
+    process::Process,
     prometheus::{self, Prometheus},
     serin::{self, Serin},
 };
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 
-use crate::{cpu_s, resident, sidecar};
+use crate::sidecar;
 
 const SIDECARS: usize = 1_000;
 const SCRAPE: Duration = Duration::from_secs(10);
@@ -86,7 +87,7 @@ pub(crate) async fn compare(dir: &Path) -> Result<Option<Cost>> {
     let native = scraping(&program, "native", address, &["--enable-feature=native-histograms"], dir).await?;
     let config = serin::configure(dir, &dir.join("rds.yaml"))?;
     let serin = Serin::start(&config, &dir.join("serin-beside.log")).await?;
-    let idle = resident(serin.process.id())?;
+    let idle = serin.process.resident_bytes()?;
     for at in 0..SIDECARS {
         tasks.spawn(report(serin.grpc, at));
     }
@@ -95,16 +96,16 @@ pub(crate) async fn compare(dir: &Path) -> Result<Option<Cost>> {
         let up = async || Ok(prometheus.value("sum(up)").await?.filter(|up| *up == SIDECARS as f64));
         poll::until("all sidecars to be scraped", SCRAPE * 3, up).await?;
     }
-    let pids = [serin.process.id(), classic.process.id(), native.process.id()];
+    let processes = [&serin.process, &classic.process, &native.process];
     let mut windows: [Vec<f64>; 3] = Default::default();
     for _ in 0..WINDOWS {
-        let before = pids.map(cpu_s);
+        let before = processes.map(Process::cpu_s);
         tokio::time::sleep(SCRAPE).await;
-        for ((window, before), pid) in windows.iter_mut().zip(before).zip(pids) {
-            window.push(cpu_s(pid)? - before?);
+        for ((window, before), process) in windows.iter_mut().zip(before).zip(processes) {
+            window.push(process.cpu_s()? - before?);
         }
     }
-    let memory = resident(serin.process.id())?.saturating_sub(idle);
+    let memory = serin.process.resident_bytes()?.saturating_sub(idle);
     let bytes_per_series = memory as f64 / (SIDECARS as f64 * f64::from(sidecar::SERIES));
     let [serin, classic, native] = windows.map(median);
     Ok(Some(Cost { serin: serin / SCRAPE.as_secs_f64(), classic, native, bytes_per_series }))

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Result;
-use support::{nats::Nats, poll, serin::Serin};
+use support::{nats::Nats, poll, process::Process, serin::Serin};
 
 use crate::sidecar::Sent;
 
@@ -23,7 +23,7 @@ pub(crate) async fn start(servers: usize, dir: &Path, config: &Path, log: &Path)
 
 /// CPU seconds of all servers.
 pub(crate) fn cpu_s(nats: &Nats) -> Result<f64> {
-    nats.processes().map(|process| crate::cpu_s(process.id())).sum()
+    nats.processes().map(Process::cpu_s).sum()
 }
 
 /// Prints what it cost.

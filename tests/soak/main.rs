@@ -7,12 +7,11 @@
 mod sidecar;
 
 use std::{
-    fs,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use support::{poll, serin, serin::Serin};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -23,7 +22,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 const CONNECTED_PER_S: usize = 1_000;
 /// What memory may differ between minutes by itself: the allocator's and the store's own ways.
 const SLACK: f64 = 1.15;
-const TICKS_PER_S: f64 = 100.0;
 
 /// How long acknowledgements took since it was looked at.
 pub(crate) type Lags = Arc<Mutex<Vec<Duration>>>;
@@ -40,19 +38,6 @@ fn from_environment(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-fn cpu_s(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit_once(')').context("no name")?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).context("no time");
-    Ok((ticks(11)? + ticks(12)?) / TICKS_PER_S)
-}
-
-fn resident_mb(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).context("no size")? / 1_024.0)
-}
-
 #[tokio::main]
 async fn main() -> Result<()> {
     let (sidecars, minutes) = (from_environment("SIDECARS", SIDECARS), from_environment("MINUTES", MINUTES));
@@ -60,7 +45,6 @@ async fn main() -> Result<()> {
     let dir = tempfile::Builder::new().prefix("serin-soak-").tempdir()?;
     let config = serin::configure(dir.path(), &dir.path().join("rds.yaml"))?;
     let serin = Serin::start(&config, &dir.path().join("serin.log")).await?;
-    let pid = serin.process.id();
     let lags = Lags::default();
     let mut load = JoinSet::new();
     let start = Instant::now();
@@ -74,14 +58,14 @@ async fn main() -> Result<()> {
     let mut seen = Vec::new();
     for minute in 1..=minutes {
         lags.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let before = cpu_s(pid)?;
+        let before = serin.process.cpu_s()?;
         tokio::time::sleep(MINUTE).await;
         let mut took = std::mem::take(&mut *lags.lock().unwrap_or_else(PoisonError::into_inner));
         took.sort_unstable();
         let at = |q: f64| took.get((took.len() as f64 * q) as usize).map_or(f64::NAN, |lag| lag.as_secs_f64() * 1e3);
-        let cpu_share = (cpu_s(pid)? - before) / MINUTE.as_secs_f64();
+        let cpu_share = (serin.process.cpu_s()? - before) / MINUTE.as_secs_f64();
         let one = Minute {
-            resident_mb: resident_mb(pid)?,
+            resident_mb: serin.process.resident_bytes()? as f64 / (1 << 20) as f64,
             cpu_share,
             p50_ms: at(0.5),
             p99_ms: at(0.99),

@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a process may take to end after SIGTERM before it gets SIGKILL.
 const END_WITHIN: Duration = Duration::from_secs(3);
+/// `_SC_CLK_TCK` of Linux, in which `/proc/PID/stat` counts.
+const TICKS_PER_S: f64 = 100.0;
 /// Waits for the end of its input, which the kernel brings about when this process ends, however it ends.
 const GUARD: &str =
     r#"trap "" INT TERM HUP; read _; kill -TERM "$1" 2>/dev/null && sleep 2; kill -KILL "$1" 2>/dev/null"#;
@@ -52,6 +54,28 @@ impl Process {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// CPU seconds it took so far, user and system, all threads.
+    ///
+    /// # Errors
+    /// When `/proc` does not tell.
+    pub fn cpu_s(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        // After the command's name, which is in parentheses, utime and stime are the 12th and 13th field.
+        let fields: Vec<&str> = stat.rsplit_once(')').context("no name")?.1.split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).context("no time");
+        Ok((ticks(11)? + ticks(12)?) / TICKS_PER_S)
+    }
+
+    /// Its resident memory, in bytes.
+    ///
+    /// # Errors
+    /// When `/proc` does not tell.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).context("no size")? * 1_024)
     }
 
     /// How it ended, if it has.
