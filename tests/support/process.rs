@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -140,10 +141,47 @@ impl Process {
         self.kill();
     }
 
+    /// Has it run only for `runs` of each `of`, until what is returned is dropped. By a thread of its own: a busy runtime would be late.
+    pub fn throttle(&self, runs: Duration, of: Duration) -> Throttle {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let id = self.id();
+        let thread = thread::spawn(move || {
+            loop {
+                send(id, Signal::STOP);
+                thread::sleep(of.saturating_sub(runs));
+                send(id, Signal::CONT);
+                if stopped.recv_timeout(runs) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        Throttle { stop: Some(stop), thread: Some(thread) }
+    }
+
     fn signal(&self, signal: Signal) {
-        // A pid that was not waited for is still this child's, even when it has ended.
-        if let Some(pid) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, signal);
+        send(self.id(), signal);
+    }
+}
+
+/// To a child that was not waited for: its pid is still its own, even when it has ended.
+fn send(id: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// A process that runs only now and then. Dropping it lets it run; to be dropped before the process.
+#[derive(Debug)]
+pub struct Throttle {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,7 +17,7 @@ use serin_proto::{
     v1::{Attachment, Outcome, ReportRequest, Reporter, Series, SeriesDelta, Vantage, ingest_client::IngestClient},
 };
 use serin_sketch::{Bucket, Counts, Micros};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
@@ -44,20 +44,22 @@ pub struct Told {
     pub requests: AtomicU64,
     /// How often its stream was closed for want of room.
     pub shed: AtomicU64,
+    /// Whether it is to count no more.
+    pub is_enough: AtomicBool,
 }
 
-/// Reports as fast as it is acknowledged until a time, and then until everything is acknowledged.
+/// Reports as fast as it is acknowledged until it is enough, and then until everything is acknowledged.
 ///
 /// # Errors
 /// When a report is refused for what it says.
-pub async fn run(grpc: SocketAddr, says: Says, until: Instant, told: Arc<Told>) -> Result<()> {
+pub async fn run(grpc: SocketAddr, says: Says, told: Arc<Told>) -> Result<()> {
     let mut unacknowledged: VecDeque<(u64, Duration)> = VecDeque::new();
     let mut next = 1;
     loop {
-        if unacknowledged.is_empty() && Instant::now() >= until {
+        if unacknowledged.is_empty() && told.is_enough.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match stream(grpc, &says, until, &told, &mut unacknowledged, &mut next).await {
+        match stream(grpc, &says, &told, &mut unacknowledged, &mut next).await {
             Err(status) if status.code() == Code::InvalidArgument => return Err(status.into()),
             Err(status) if status.code() == Code::ResourceExhausted => {
                 told.shed.fetch_add(1, Ordering::Relaxed);
@@ -71,7 +73,6 @@ pub async fn run(grpc: SocketAddr, says: Says, until: Instant, told: Arc<Told>) 
 async fn stream(
     grpc: SocketAddr,
     says: &Says,
-    until: Instant,
     told: &Told,
     unacknowledged: &mut VecDeque<(u64, Duration)>,
     next: &mut u64,
@@ -92,7 +93,7 @@ async fn stream(
     let mut is_defined = !unacknowledged.is_empty();
     let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
     loop {
-        while unacknowledged.len() < WINDOW && Instant::now() < until {
+        while unacknowledged.len() < WINDOW && !told.is_enough.load(Ordering::Relaxed) {
             let ended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             messages.send(says.report(*next, ended, !is_defined)).await.map_err(gone)?;
             is_defined = true;
