@@ -5,6 +5,7 @@
 //!                  -> historian (IO): reports on disk, then acknowledged
 //!                  -> actuator (IO): history (IO), actuate: fetch (IO) -> plan (pure) -> apply (IO)
 //!                  -> confirm (pure), from what ingest brings next
+//! cluster (IO): several aggregators on one NATS, in place of historian's disk and history's file
 //! recording (pure): what a trial was fed, to be judged again
 //! query, metrics, gates (IO): questions to the engine; module (IO): the filter for those who fetch it; install (pure): the
 //! manifests of a cluster
