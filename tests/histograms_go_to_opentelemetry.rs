@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::{
 };
 use serin_proto::{
     convert,
-    v1::{Attachment, Outcome, ReportRequest, Reporter, Series, SeriesDelta, Vantage, ingest_client::IngestClient},
+    v1::{Outcome, ReportRequest, Series, SeriesDelta, ingest_client::IngestClient},
 };
 use serin_sketch::{Counts, Micros};
 use support::{poll, serin, serin::Serin};
@@ -89,15 +89,7 @@ async fn report(grpc: SocketAddr, counts: &Counts) -> Result<()> {
         pod: String::new(),
         outcome: Outcome::Success.into(),
     };
-    let reporter = Reporter {
-        node_id: "gateway".into(),
-        boot_nonce: 1,
-        context_id: 1,
-        vantage: Vantage::Gateway.into(),
-        attachment: Attachment::AccessLog.into(),
-        filter_version: "test".into(),
-        first_sequence: 1,
-    };
+    let reporter = support::reporter::gateway("gateway", 1);
     let wire = Some(convert::to_wire(counts));
     let deltas = vec![SeriesDelta { series: 1, upstream: wire.clone(), total: wire, retries: 0 }];
     let new_series = vec![series];

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serin_proto::v1::{
-    Attachment, Distribution, Outcome, ReportRequest, ReportResponse, Reporter, Series, SeriesDelta, Vantage,
-    ingest_client::IngestClient,
+    Distribution, Outcome, ReportRequest, ReportResponse, Series, SeriesDelta, ingest_client::IngestClient,
 };
 use support::{poll, serin, serin::Serin};
 use tempfile::TempDir;
@@ -22,15 +21,7 @@ async fn serin() -> Result<(TempDir, Serin)> {
 }
 
 fn hello(node_id: &str) -> ReportRequest {
-    let reporter = Reporter {
-        node_id: node_id.into(),
-        boot_nonce: 1,
-        context_id: 1,
-        vantage: Vantage::Gateway.into(),
-        attachment: Attachment::AccessLog.into(),
-        filter_version: "test".into(),
-        first_sequence: 1,
-    };
+    let reporter = support::reporter::gateway(node_id, 1);
     ReportRequest { reporter: Some(reporter), interval_ms: 1_000, ..Default::default() }
 }
 

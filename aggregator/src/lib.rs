@@ -22,6 +22,7 @@ pub mod export;
 pub mod gates;
 pub mod historian;
 pub mod history;
+mod https;
 pub mod ingest;
 pub mod install;
 pub mod kubernetes;

@@ -6,10 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use serin_proto::v1::{
-    Attachment, Distribution, Outcome, ReportRequest, Reporter, Series, SeriesDelta, Vantage,
-    ingest_client::IngestClient,
-};
+use serin_proto::v1::{Distribution, Outcome, ReportRequest, Series, SeriesDelta, ingest_client::IngestClient};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -57,15 +54,7 @@ async fn run(grpc: SocketAddr) -> Result<()> {
 }
 
 fn hello() -> ReportRequest {
-    let reporter = Reporter {
-        node_id: "gateway".into(),
-        boot_nonce: 1,
-        context_id: 1,
-        vantage: Vantage::Gateway.into(),
-        attachment: Attachment::AccessLog.into(),
-        filter_version: "test".into(),
-        first_sequence: 1,
-    };
+    let reporter = crate::reporter::gateway("gateway", 1);
     ReportRequest { reporter: Some(reporter), interval_ms: 1_000, ..ReportRequest::default() }
 }
 

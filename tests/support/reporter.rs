@@ -82,7 +82,7 @@ async fn stream(
     let (messages, receiver) = mpsc::channel(WINDOW + 1);
     let gone = |_| tonic::Status::unavailable("the stream is gone");
     let hello = ReportRequest {
-        reporter: Some(says.reporter(unacknowledged.front().map_or(*next, |(sequence, _)| *sequence))),
+        reporter: Some(gateway(&says.node, unacknowledged.front().map_or(*next, |(sequence, _)| *sequence))),
         interval_ms: 1_000,
         ..ReportRequest::default()
     };
@@ -111,21 +111,22 @@ async fn stream(
     }
 }
 
+/// How a reporter at a gateway introduces itself that still holds this report and those after it.
+pub fn gateway(node_id: &str, first_sequence: u64) -> Reporter {
+    Reporter {
+        node_id: node_id.to_owned(),
+        boot_nonce: 1,
+        context_id: 1,
+        vantage: Vantage::Gateway.into(),
+        attachment: Attachment::AccessLog.into(),
+        filter_version: "test".to_owned(),
+        first_sequence,
+    }
+}
+
 const REQUESTS: u64 = 10;
 
 impl Says {
-    fn reporter(&self, first_sequence: u64) -> Reporter {
-        Reporter {
-            node_id: self.node.clone(),
-            boot_nonce: 1,
-            context_id: 1,
-            vantage: Vantage::Gateway.into(),
-            attachment: Attachment::AccessLog.into(),
-            filter_version: "test".into(),
-            first_sequence,
-        }
-    }
-
     fn report(&self, sequence: u64, ended: Duration, defines: bool) -> ReportRequest {
         let total = Counts::from_iter((0..REQUESTS).map(|i| (Bucket::of(Micros(20_000 + 5_000 * i)), 1)));
         let series = |id| Series {

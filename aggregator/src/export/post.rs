@@ -2,13 +2,11 @@
 
 use std::io;
 
-use axum::body::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{client::legacy, client::legacy::connect::HttpConnector, rt::TokioExecutor};
 
 use super::ANSWER_WITHIN;
+use crate::https;
 
 /// Of an answer that says why not.
 const ANSWER_BYTES_MAX: usize = 1_024;
@@ -22,14 +20,12 @@ pub struct NoAuthorities(io::Error);
 
 pub(super) struct Post {
     url: String,
-    client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: https::Client,
 }
 
 impl Post {
     pub(super) fn new(url: String) -> Result<Self, NoAuthorities> {
-        let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(NoAuthorities)?;
-        let connector = connector.https_or_http().enable_http1().build();
-        Ok(Post { url, client: legacy::Client::builder(TokioExecutor::new()).build(connector) })
+        Ok(Post { url, client: https::client().map_err(NoAuthorities)? })
     }
 
     pub(super) async fn send(&self, body: Vec<u8>) -> Result<(), String> {

@@ -2,14 +2,16 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use axum::{body::Bytes, http::Uri};
+use axum::http::Uri;
 use backon::{ExponentialBuilder, Retryable as _};
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{client::legacy, client::legacy::connect::HttpConnector, rt::TokioExecutor};
+use hyper_util::client::legacy;
 
-use crate::config::{Address, Receiver};
+use crate::{
+    config::{Address, Receiver},
+    https,
+};
 
 /// How long one attempt may take.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -37,13 +39,11 @@ pub(super) enum SendError {
     Unreachable(legacy::Error),
 }
 
-pub(super) struct Client(legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct Client(https::Client);
 
 impl Client {
     pub(super) fn new() -> Result<Self, NotifyError> {
-        let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(NotifyError)?;
-        let connector = connector.https_or_http().enable_http1().build();
-        Ok(Client(legacy::Client::builder(TokioExecutor::new()).build(connector)))
+        https::client().map(Client).map_err(NotifyError)
     }
 
     /// Until it is taken, refused for good, or given up.
