@@ -34,6 +34,7 @@ mod the_filter_is_bounded;
 mod the_filter_understands_what_is_shipped;
 mod the_installation_is_sound;
 mod the_load_is_what_it_says;
+mod two_replicas_one_acts;
 mod what_a_bad_report_does;
 mod what_hangs_is_known_before_it_times_out;
 mod what_the_aggregator_answers;

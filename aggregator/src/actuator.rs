@@ -16,7 +16,7 @@ use crate::{
     config::{Service, Target},
     engine::{Event, Written},
     history::{Decisions, NotPut},
-    kubernetes,
+    kubernetes::{self, leader::Leader},
     notify::Notifier,
     recording::{Kept, file},
     shell::Handle,
@@ -24,6 +24,9 @@ use crate::{
 
 /// How long a rollback may take to be written: a file system that hangs must not hold up other services for ever.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the decision of a replica says that does not lead.
+const STANDBY: &str = "not rolled back here: this replica is standby, the one that holds the Lease acts; this one does when it takes over";
 
 /// Something to be done.
 pub enum Order {
@@ -58,6 +61,9 @@ pub struct Actuator {
     cluster: Option<Client>,
     storing: watch::Sender<bool>,
     notifier: Notifier,
+    leader: Leader,
+    /// Whether the engine is to be told when it leads again.
+    leads: bool,
     /// Decisions that are another aggregator's: nothing is written for them here.
     overtaken: BTreeSet<u64>,
     /// Why each decision was made, for those who keep a record of rollbacks.
@@ -71,25 +77,37 @@ impl Actuator {
         cluster: Option<Client>,
         storing: watch::Sender<bool>,
         notifier: Notifier,
+        leader: Leader,
     ) -> Self {
-        Actuator { history, cluster, storing, notifier, overtaken: BTreeSet::new(), sentences: BTreeMap::new() }
+        let leads = !leader.is_one_of_several();
+        let (overtaken, sentences) = (BTreeSet::new(), BTreeMap::new());
+        Actuator { history, cluster, storing, notifier, leader, leads, overtaken, sentences }
     }
 
     /// Runs until the orders end.
     pub async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>, engine: Handle) {
-        // The last event that the log has of each decision.
-        let mut told: BTreeMap<u64, u64> = BTreeMap::new();
-        while let Some(order) = orders.recv().await {
+        // The last events of each decision that the log has, and that others were told.
+        let mut told: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        loop {
+            let order = tokio::select! {
+                order = orders.recv() => order,
+                () = self.leader.changed() => {
+                    self.lead(&engine).await;
+                    continue;
+                }
+            };
+            let Some(order) = order else { return };
             match order {
                 Order::Persist(decision) => {
-                    let last = told.entry(decision.id).or_insert(0);
-                    let before = std::mem::replace(last, tell(&decision, *last));
+                    let (logged, notified) = told.entry(decision.id).or_default();
+                    *logged = tell(&decision, *logged);
                     let why = decision.events.first().map(|event| event.sentence.clone()).unwrap_or_default();
                     self.sentences.insert(decision.id, why);
                     self.persist((*decision).clone()).await;
-                    // What another aggregator decided, that one tells.
-                    if !self.overtaken.contains(&decision.id) {
-                        self.notifier.tell(&decision, before);
+                    // What another aggregator decided, that one tells; of several replicas the one that leads.
+                    if !self.overtaken.contains(&decision.id) && self.leader.is_leader() {
+                        self.notifier.tell(&decision, *notified);
+                        *notified = *logged;
                     }
                 }
                 Order::Record { decision, recording } => self.record(decision, recording).await,
@@ -131,7 +149,21 @@ impl Actuator {
         }
     }
 
-    async fn roll_back(&self, decision: u64, service: Arc<Service>) -> Vec<Written> {
+    /// Has the engine take up what was left to another replica.
+    async fn lead(&mut self, engine: &Handle) {
+        let leads = self.leader.is_leader();
+        if leads && !std::mem::replace(&mut self.leads, leads) {
+            let _ = engine.event(Event::Leads).await;
+        }
+        self.leads = leads;
+    }
+
+    async fn roll_back(&mut self, decision: u64, service: Arc<Service>) -> Vec<Written> {
+        // A dry run writes nothing anywhere.
+        if service.rollback.has_targets() && !service.rollback.dry_run && !self.leader.is_leader() {
+            self.leads = false;
+            return vec![Written::Standby(STANDBY.to_owned())];
+        }
         let mut written = kubernetes::roll_back(self.cluster.as_ref(), &service).await;
         if !service.rollback.targets.is_empty() {
             written.extend(self.roll_back_files(decision, service).await);

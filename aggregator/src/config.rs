@@ -3,6 +3,7 @@
 //! text -> `yaml` (a tree with lines) -> `read` (keys, ranges, defaults; through `section` and `scalar`) -> [`Config`]
 //! or all [`Problems`]. All of it is pure; who calls it reads the file.
 
+mod high_availability;
 mod notify;
 mod object;
 mod problem;
@@ -18,6 +19,7 @@ use serin_judge::Policy;
 use serin_kubernetes::{object::ObjectRef, release_guard::TargetRef};
 use serin_proto::v1::Vantage;
 
+pub use high_availability::LeaseName;
 pub use problem::{Problem, Problems};
 pub(crate) use scalar::{NATS, is_nats};
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub retention: Retention,
     /// The services to judge, at least one, with distinct names.
     pub services: Vec<Service>,
+    /// The Lease that tells which of several replicas acts (`high_availability`); `None`: there is one.
+    pub lease: Option<LeaseName>,
     /// Who is told of decisions, and of what became of them.
     pub notify: Vec<Receiver>,
 }

@@ -119,6 +119,8 @@ pub enum Event {
     },
     /// Something happened among several aggregators.
     Shared(Shared),
+    /// This replica leads from now on: it acts on what is still condemned.
+    Leads,
     /// Time went by.
     Tick,
     /// A service is to be guarded, from now on or otherwise than before.
@@ -362,6 +364,7 @@ impl Engine {
                 Vec::new()
             }
             Event::Shared(event) => self.share(event, now),
+            Event::Leads => self.guards.iter_mut().filter_map(|guard| guard.lead(now)).collect(),
             Event::Tick => self.tick(now),
             Event::Guard(service) => {
                 self.totals.tell_apart(&service);

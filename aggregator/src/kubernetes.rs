@@ -1,5 +1,7 @@
 //! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`].
 
+pub mod leader;
+
 use std::time::Duration;
 
 use kube::Client;
@@ -20,17 +22,19 @@ const REQUEST: Duration = Duration::from_secs(2);
 /// There is no way to the cluster that the configuration names objects of.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot reach the cluster that `rollback.kubernetes` is about: {0}; run serin in the cluster, or set KUBECONFIG"
+    "cannot reach the cluster that `rollback.kubernetes` or `high_availability` is about: {0}; run serin in the cluster, or set KUBECONFIG"
 )]
 pub struct NoCluster(String);
 
-/// A client, where the configuration has objects in a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
+/// A client, where the configuration has objects in a cluster, or a Lease: from KUBECONFIG, `~/.kube/config` or the service account.
 /// Nothing is sent yet.
 ///
 /// # Errors
 /// When none of them is there, or one cannot be read.
 pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
-    if config.services.iter().all(|service| service.rollback.objects.is_empty()) {
+    let is_needed =
+        config.lease.is_some() || config.services.iter().any(|service| !service.rollback.objects.is_empty());
+    if !is_needed {
         return Ok(None);
     }
     let found = kube::Config::infer().await.map_err(|error| NoCluster(error.to_string()))?;

@@ -20,6 +20,7 @@ pub mod engine;
 pub mod envoy_metrics;
 pub mod export;
 pub mod gates;
+pub mod health;
 pub mod historian;
 pub mod history;
 mod https;

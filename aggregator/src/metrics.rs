@@ -75,6 +75,16 @@ pub fn gather(engine: &Engine, is_kept: bool, now: UnixMicros) -> Registry {
     registry
 }
 
+/// Adds whether this replica acts.
+pub fn leads(registry: &mut Registry, leads: bool) {
+    gauge(
+        registry,
+        "serin_leader",
+        "1 while this replica acts; 0 while another one does: high_availability",
+        leads.into(),
+    );
+}
+
 /// Adds how the export of histograms does.
 pub fn exports(registry: &mut Registry, exported: &[Arc<Exported>]) {
     let (taken, refused) = (Counters::default(), Counters::default());

@@ -24,14 +24,14 @@ use crate::{
     actuator::Actuator,
     cluster::{Cluster, ClusterError},
     config::Config,
-    engine::{Effect, Engine, Overload},
+    engine::{Effect, Engine},
     envoy_metrics::{self, EnvoyMetrics},
     export::{self, Exported, NoAuthorities},
-    gates,
+    gates, health,
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
-    kubernetes::{self, NoCluster},
+    kubernetes::{self, NoCluster, leader::Leader},
     metrics::{self, Format},
     module::{self, Module, ModuleError},
     notify::{Notifier, NotifyError},
@@ -42,8 +42,6 @@ use crate::{
 
 /// A peer that does not answer a ping for this long is gone (its node died, or a network was cut).
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// How long the engine may take to answer before it counts as stuck.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long decisions under way may take to be written when told to stop.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -113,7 +111,14 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let ordering = orders.clone();
     let (cluster, abroad) = shared.unzip();
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
-    let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone());
+    let (leader, campaign) = match kubernetes.clone().zip(config.lease.as_ref()) {
+        Some((client, lease)) => {
+            let (leader, campaign) = Leader::campaign(client, lease);
+            (leader, Some(campaign))
+        }
+        None => (Leader::alone(), None),
+    };
+    let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
@@ -137,7 +142,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         });
     }
     tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
-    tasks.spawn(serve_http(scrape, handle, storing, keeping, exported, module, notifier));
+    tasks.spawn(serve_http(scrape, handle, storing, keeping, exported, module, notifier, leader));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
         () = stop => Ok(Ok(())),
@@ -146,6 +151,9 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     // With the engine gone the orders end; what was decided is still written.
     if tokio::time::timeout(FINISH, actuator).await.is_err() {
         tracing::error!("stopped while a rollback was being written: it is taken up again at the next start");
+    }
+    if let Some(campaign) = campaign {
+        campaign.leave().await;
     }
     ended?
 }
@@ -229,24 +237,6 @@ async fn tell_health(health: HealthReporter, mut storing: watch::Receiver<bool>)
 }
 
 const PLAIN: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain")];
-/// What is to be said of one who serves. Judging goes on from memory and for the services that are let in, so traffic is guarded; and a
-/// restart would mend neither a disk nor an overload.
-fn health(overload: Overload, keeping: bool) -> String {
-    let Overload { lag, services, shed } = overload;
-    let mut said = "ok".to_owned();
-    if !keeping {
-        said += ", but reports are not kept on disk: see the log";
-    }
-    if shed > 0 {
-        let lag_ms = lag.as_millis();
-        said += &format!(
-            ", but overloaded: {shed} of {services} services are shed and their filters keep what they count, reports wait {lag_ms} ms; \
-             give serin more CPU or a faster disk, or have filters report fewer series"
-        );
-    }
-    said + "\n"
-}
-
 async fn serve_http(
     listener: TcpListener,
     engine: Handle,
@@ -255,9 +245,11 @@ async fn serve_http(
     exported: Vec<Arc<Exported>>,
     module: Option<Module>,
     notifier: Notifier,
+    leader: Leader,
 ) -> Result<(), ServeError> {
     let gates = gates::routes(engine.clone());
-    let (asked, kept) = (engine.clone(), keeping.clone());
+    let (kept, leads) = (keeping.clone(), leader.clone());
+    let healthy = health::routes(engine.clone(), storing, keeping, leader);
     let scrape = move |headers: HeaderMap| async move {
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted(accept);
@@ -265,6 +257,7 @@ async fn serve_http(
         let gathered = engine.ask(move |engine, now| metrics::gather(engine, is_kept, now)).await;
         let encoded = gathered.map(|mut registry| {
             notifier.register(&mut registry);
+            metrics::leads(&mut registry, leads.is_leader());
             metrics::exports(&mut registry, &exported);
             metrics::encode(&registry, format)
         });
@@ -274,18 +267,7 @@ async fn serve_http(
             Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, stopped.to_string().into_bytes()),
         }
     };
-    let healthy = move || async move {
-        let answer = tokio::time::timeout(ANSWER_WITHIN, asked.ask(|engine, _| engine.overload())).await;
-        let Ok(Ok(overload)) = answer else {
-            return (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer: restart serin\n".to_owned());
-        };
-        if !*storing.borrow() {
-            let said = "the last decision could not be kept: check the disk of data_dir\n";
-            return (StatusCode::SERVICE_UNAVAILABLE, said.to_owned());
-        }
-        (StatusCode::OK, health(overload, *keeping.borrow()))
-    };
-    let router = Router::new().route("/metrics", get(scrape)).route("/healthz", get(healthy));
+    let router = Router::new().route("/metrics", get(scrape)).merge(healthy);
     let router = router.merge(module::routes(module)).merge(gates);
     axum::serve(listener, router).await.map_err(ServeError::Metrics)
 }

@@ -1,4 +1,4 @@
-//! An API server that knows one object, which it serves and patches as a real one does: over plain HTTP.
+//! An API server that knows one object, which it serves and patches as a real one does, and Leases: over plain HTTP.
 
 use std::{
     convert::Infallible,
@@ -16,6 +16,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
+use crate::leases::Leases;
+
 /// What it has.
 #[derive(Debug)]
 struct Stored {
@@ -23,6 +25,7 @@ struct Stored {
     object: Value,
     patches: Vec<String>,
     forbids: bool,
+    leases: Leases,
 }
 
 type Shared = Arc<Mutex<Stored>>;
@@ -43,7 +46,8 @@ impl ApiServer {
     pub async fn start(path: &str, object: Value, forbids: bool) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on loopback")?;
         let address = listener.local_addr()?;
-        let stored = Shared::new(Mutex::new(Stored { path: path.to_owned(), object, patches: Vec::new(), forbids }));
+        let (path, patches, leases) = (path.to_owned(), Vec::new(), Leases::default());
+        let stored = Shared::new(Mutex::new(Stored { path, object, patches, forbids, leases }));
         let served = Arc::clone(&stored);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -87,6 +91,11 @@ impl ApiServer {
         self.lock().patches.clone()
     }
 
+    /// Who holds the Lease.
+    pub fn holder(&self) -> Option<String> {
+        self.lock().leases.holder()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Stored> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,10 +105,12 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Response<F
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let mut stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
-    let (status, answer) = match head.method {
+    let lease = stored.leases.answer(&head.method, head.uri.path(), &body);
+    let (status, answer) = match (lease, head.method) {
+        (Some(answer), _) => answer.unwrap_or_else(|(status, reason)| refused(status, reason)),
         _ if head.uri.path() != stored.path => refused(StatusCode::NOT_FOUND, "NotFound"),
-        Method::GET => (StatusCode::OK, stored.object.clone()),
-        Method::PATCH => patch(&mut stored, head.uri.query().unwrap_or_default(), &body),
+        (_, Method::GET) => (StatusCode::OK, stored.object.clone()),
+        (_, Method::PATCH) => patch(&mut stored, head.uri.query().unwrap_or_default(), &body),
         _ => refused(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
     };
     let mut response = Response::new(Full::from(answer.to_string()));

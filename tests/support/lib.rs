@@ -11,6 +11,7 @@ pub mod envoy;
 pub mod feed;
 pub mod gateway;
 pub mod latency;
+mod leases;
 pub mod load;
 pub mod nats;
 pub mod poll;

@@ -12,7 +12,7 @@ use serin_judge::{Metric, Policy, PolicyError};
 use serin_sketch::Micros;
 
 use super::{
-    Config, Exporter, Git, Receives, Rollback, Service, Target, Template, Timing, notify, object,
+    Config, Exporter, Git, Receives, Rollback, Service, Target, Template, Timing, high_availability, notify, object,
     problem::{Fault, Problem},
     scalar::{self, FRACTION, LABEL, METRIC, PATH, VANTAGE},
     section::Section,
@@ -41,6 +41,7 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
         let live_window = scalar::duration_within(MINUTE..=HOUR, "a duration from 1m to 1h");
         let live_window = file.optional("live_window", live_window);
         let (retention, nats) = history(file, live_window.unwrap_or(15 * MINUTE));
+        let lease = high_availability::read(file, nats.is_some());
         Some(Config {
             grpc,
             metrics,
@@ -51,6 +52,7 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
             exporters: file.section("export", exporters).unwrap_or_default(),
             retention,
             services: services(file),
+            lease,
             notify: notify::receivers(file),
         })
     })

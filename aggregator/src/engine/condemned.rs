@@ -42,6 +42,8 @@ enum Phase {
     Confirming(Confirm),
     /// It is, or nothing was written: does the candidate come back?
     Standing,
+    /// Another replica leads.
+    Standby,
 }
 
 /// The condemnation of one service's candidate.
@@ -117,9 +119,24 @@ impl Condemned {
         }
         (self.last_write, self.served) = (now, 0);
         // What could not be written is tried again as long as the candidate is served.
-        let done = results.iter().any(|result| matches!(result, Written::Done(_)));
-        self.phase = if done { Phase::Confirming(confirm(service, self.recent.sum(), now)) } else { Phase::Standing };
+        let any = |of: fn(&Written) -> bool| results.iter().any(of);
+        self.phase = match () {
+            () if any(|result| matches!(result, Written::Done(_))) => {
+                Phase::Confirming(confirm(service, self.recent.sum(), now))
+            }
+            () if any(|result| matches!(result, Written::Standby(_))) => Phase::Standby,
+            () => Phase::Standing,
+        };
         vec![Effect::Persist(self.decision.clone())]
+    }
+
+    /// This replica leads from now on. Who led before may not have come to write it: written again is the same.
+    pub(super) fn lead(&mut self, service: &Arc<Service>, now: UnixMicros) -> Option<Effect> {
+        if self.is_writing() || !may_write(service, &self.decision) {
+            return None;
+        }
+        (self.phase, self.last_write) = (Phase::Writing, now);
+        Some(Effect::RollBack { decision: self.decision.id, service: Arc::clone(service) })
     }
 
     /// Takes one complete second.
@@ -134,7 +151,7 @@ impl Condemned {
         self.recent.push(split);
         self.served = self.served << 1 | u64::from(split.candidate > 0);
         let told = match &mut self.phase {
-            Phase::Writing => return Vec::new(),
+            Phase::Writing | Phase::Standby => return Vec::new(),
             Phase::Standing => None,
             Phase::Confirming(confirm) => match confirm.observe(second, split) {
                 Seen::Waiting if confirm.overdue() => None,

@@ -16,6 +16,8 @@ pub enum Written {
     DryRun(String),
     /// Not written.
     Failed(String),
+    /// Left to the replica that leads.
+    Standby(String),
 }
 
 impl Written {
@@ -24,6 +26,7 @@ impl Written {
             Written::Done(sentence) => (DecisionStage::Written, sentence),
             Written::DryRun(sentence) => (DecisionStage::NotWritten, sentence),
             Written::Failed(sentence) => (DecisionStage::Failed, sentence),
+            Written::Standby(sentence) => (DecisionStage::NotWritten, sentence),
         }
     }
 }

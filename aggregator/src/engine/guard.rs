@@ -242,6 +242,11 @@ impl Guard {
         condemned.map_or_else(Vec::new, |condemned| condemned.written(&self.service, results, now))
     }
 
+    /// This replica leads from now on.
+    pub(super) fn lead(&mut self, now: UnixMicros) -> Option<Effect> {
+        self.condemned.as_mut().and_then(|condemned| condemned.lead(&self.service, now))
+    }
+
     /// A person lifts the condemnation: the candidate is judged anew.
     ///
     /// # Errors

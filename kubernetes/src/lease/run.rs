@@ -37,12 +37,12 @@ impl Leadership {
 ///
 /// Errors of the API server are logged and looked past: who cannot renew does not lead, that is all. The future must be
 /// polled for the whole time; the handle tells who leads.
-pub fn campaign(
+pub fn campaign<S: Future<Output = ()>>(
     client: Client,
     namespace: &str,
     election: Election,
-    stop: impl Future<Output = ()>,
-) -> (Leadership, impl Future<Output = ()>) {
+    stop: S,
+) -> (Leadership, impl Future<Output = ()> + use<S>) {
     let (leads, leadership) = watch::channel(None);
     let run = Run { leases: Api::namespaced(client, namespace), election, start: Instant::now(), leads, led: false };
     (Leadership(leadership), run.until(stop))

@@ -1,0 +1,72 @@
+//! The Leases of an API server: made once, and written only by those who know their version.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+/// What follows the namespace in a path.
+const LEASES: &str = "/leases";
+
+/// Each by its path.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    stored: BTreeMap<String, Value>,
+    version: u64,
+}
+
+impl Leases {
+    /// An answer, or what is wrong as the status and the reason. `None`: it is not about a Lease.
+    pub(crate) fn answer(
+        &mut self,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+    ) -> Option<Result<(StatusCode, Value), (StatusCode, &'static str)>> {
+        let list = path.strip_prefix("/apis/coordination.k8s.io/v1/namespaces/")?;
+        list.contains(LEASES).then(|| self.lease(method, path, serde_json::from_slice(body).unwrap_or_default()))
+    }
+
+    /// Who holds the only one.
+    pub(crate) fn holder(&self) -> Option<String> {
+        self.stored.values().find_map(|lease| lease["spec"]["holderIdentity"].as_str().map(str::to_owned))
+    }
+
+    fn lease(
+        &mut self,
+        method: &Method,
+        path: &str,
+        sent: Value,
+    ) -> Result<(StatusCode, Value), (StatusCode, &'static str)> {
+        match *method {
+            Method::GET => {
+                let lease = self.stored.get(path).ok_or((StatusCode::NOT_FOUND, "NotFound"))?;
+                Ok((StatusCode::OK, lease.clone()))
+            }
+            Method::POST => {
+                let name = sent["metadata"]["name"].as_str().unwrap_or_default();
+                let path = format!("{path}/{name}");
+                if self.stored.contains_key(&path) {
+                    return Err((StatusCode::CONFLICT, "AlreadyExists"));
+                }
+                Ok((StatusCode::CREATED, self.keep(path, sent)))
+            }
+            Method::PUT => {
+                let version = |lease: &Value| lease["metadata"]["resourceVersion"].clone();
+                let Some(stored) = self.stored.get(path) else { return Err((StatusCode::NOT_FOUND, "NotFound")) };
+                if version(stored) != version(&sent) {
+                    return Err((StatusCode::CONFLICT, "Conflict"));
+                }
+                Ok((StatusCode::OK, self.keep(path.to_owned(), sent)))
+            }
+            _ => Err((StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed")),
+        }
+    }
+
+    fn keep(&mut self, path: String, mut lease: Value) -> Value {
+        self.version += 1;
+        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.stored.insert(path, lease.clone());
+        lease
+    }
+}
