@@ -243,7 +243,7 @@ fn the_pod_has_no_more_than_it_needs() {
     assert_eq!(security["allowPrivilegeEscalation"], false);
     assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
-    assert_eq!(container["readinessProbe"]["grpc"]["port"], 9400);
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
 }
 
 /// The operator's form of the rules and of the scraping says the same as Prometheus' own.

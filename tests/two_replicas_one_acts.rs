@@ -116,7 +116,8 @@ async fn when_it_dies_the_other_one_acts_on_what_is_still_condemned() -> Result<
     Ok(())
 }
 
-#[tokio::test]
+/// The API server is on another thread than the one that waits for the end.
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_stopped_does_not_have_the_other_wait() -> Result<()> {
     let mut replicas = Replicas::start().await?;
     let Replicas { api, first, second, .. } = &mut replicas;
