@@ -9,6 +9,7 @@ mod a_pipeline_waits_at_the_gate;
 mod a_release_guard_is_a_service;
 mod a_requests_whole_life;
 mod a_rollback_in_the_cluster;
+mod a_rollback_is_held_against_others;
 mod a_rollback_that_nobody_follows_is_said;
 mod a_trap_fails_no_request;
 mod bootstraps_are_valid;

@@ -141,6 +141,8 @@ pub struct Rollback {
     pub without_baseline: bool,
     /// How long the data plane may take until the candidate gets no requests any more.
     pub confirm_within: Duration,
+    /// How long weights in a cluster are held against those who write them back, from when they were written first.
+    pub hold: Duration,
     /// The files to write. With none, and no object either: decide and say so, write nothing.
     pub targets: Vec<Target>,
     /// The objects in a cluster to write.
@@ -266,6 +268,7 @@ impl Rollback {
             dry_run: false,
             without_baseline: false,
             confirm_within: Duration::from_secs(30),
+            hold: Duration::from_secs(3_600),
             targets: Vec::new(),
             objects: Vec::new(),
         }

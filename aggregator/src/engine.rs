@@ -11,6 +11,7 @@ mod confirm;
 mod decision;
 mod evidence;
 mod guard;
+mod hold;
 pub mod on_trial;
 mod overload;
 mod proxies;
@@ -43,6 +44,7 @@ use guard::Guard;
 pub use admission::Overload;
 pub use decision::Written;
 pub use guard::Recorded;
+pub use hold::Held;
 pub use shared::{Logged, Shared, Taken};
 
 /// How long after the end of a second its reports may still arrive: reporters tick on the second, so what is

@@ -1,5 +1,6 @@
 //! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`].
 
+pub mod hold;
 pub mod leader;
 
 use std::time::Duration;

@@ -31,7 +31,7 @@ use crate::{
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
-    kubernetes::{self, NoCluster, leader::Leader},
+    kubernetes::{self, NoCluster, hold, leader::Leader},
     metrics::{self, Format},
     module::{self, Module, ModuleError},
     notify::{Notifier, NotifyError},
@@ -118,6 +118,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         }
         None => (Leader::alone(), None),
     };
+    let holding = kubernetes.clone().map(|client| hold::run(client, handle.clone(), leader.clone()));
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
@@ -132,6 +133,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     });
     tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(handle.clone()));
+    holding.map(tokio::spawn);
     let exported = export::start(config.exporters, &handle)?;
     let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
     if let Some(cluster) = cluster {

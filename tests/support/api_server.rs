@@ -25,7 +25,25 @@ struct Stored {
     object: Value,
     patches: Vec<String>,
     forbids: bool,
+    /// Of the object, as it was given last.
+    version: u64,
     leases: Leases,
+}
+
+impl Stored {
+    fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    /// A list of routes has one owner: who wrote it last.
+    fn own(object: &mut Value, manager: &str, version: u64) {
+        // A second for each version, so that the latest is the latest.
+        let time = format!("2026-01-01T{:02}:{:02}:{:02}Z", version / 3_600 % 24, version / 60 % 60, version % 60);
+        let entry = json!({ "manager": manager, "operation": "Update", "time": time, "fieldsV1": { "f:spec": { "f:http": {} } } });
+        object["metadata"]["managedFields"] = json!([entry]);
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+    }
 }
 
 type Shared = Arc<Mutex<Stored>>;
@@ -47,7 +65,7 @@ impl ApiServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on loopback")?;
         let address = listener.local_addr()?;
         let (path, patches, leases) = (path.to_owned(), Vec::new(), Leases::default());
-        let stored = Shared::new(Mutex::new(Stored { path, object, patches, forbids, leases }));
+        let stored = Shared::new(Mutex::new(Stored { path, object, patches, forbids, version: 1_000_000, leases }));
         let served = Arc::clone(&stored);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -84,6 +102,14 @@ impl ApiServer {
     /// The object now.
     pub fn object(&self) -> Value {
         self.lock().object.clone()
+    }
+
+    /// Another field manager writes the object.
+    pub fn write(&self, manager: &str, change: impl FnOnce(&mut Value)) {
+        let mut stored = self.lock();
+        let version = stored.next_version();
+        change(&mut stored.object);
+        Stored::own(&mut stored.object, manager, version);
     }
 
     /// The patches that came, each as `query body`.
@@ -128,9 +154,7 @@ fn patch(stored: &mut Stored, query: &str, body: &[u8]) -> (StatusCode, Value) {
     if !matches!(applied, Ok(Ok(()))) {
         return refused(StatusCode::UNPROCESSABLE_ENTITY, "Invalid");
     }
-    if let Some(version) = patched.pointer_mut("/metadata/resourceVersion") {
-        *version = Value::from(format!("{}", stored.patches.len() + 1_000_000));
-    }
+    Stored::own(&mut patched, "serin", stored.next_version());
     if !query.contains("dryRun") {
         stored.object = patched.clone();
     }

@@ -265,11 +265,13 @@ fn in_range<T>(node: &Node, value: T, tried: Result<Policy, PolicyError>) -> Res
 }
 
 fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
-    let Rollback { dry_run, without_baseline, confirm_within, .. } = Rollback::none();
+    let Rollback { dry_run, without_baseline, confirm_within, hold, .. } = Rollback::none();
     let dry_run = rollback.optional("dry_run", scalar::switch).unwrap_or(dry_run);
     let without_baseline = rollback.optional("without_baseline", scalar::switch).unwrap_or(without_baseline);
     let range = scalar::duration_within(SECOND..=HOUR, "a duration from 1s to 1h");
     let confirm_within = rollback.optional("confirm_within", range).unwrap_or(confirm_within);
+    let range = scalar::duration_within(MINUTE..=30 * DAY, "a duration from 1m to 720h");
+    let hold = rollback.optional("hold", range).unwrap_or(hold);
     let virtual_services = rollback.section("virtual_services", |target| {
         let directory = target.required("directory", PATH, scalar::path);
         let host = target.required("host", LABEL, scalar::label);
@@ -284,7 +286,7 @@ fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
     });
     let objects = rollback.section("kubernetes", object::read).into_iter().collect();
     let targets = virtual_services.into_iter().chain(envoy_rds).collect();
-    Some(Rollback { dry_run, without_baseline, confirm_within, targets, objects })
+    Some(Rollback { dry_run, without_baseline, confirm_within, hold, targets, objects })
 }
 
 fn git(git: &mut Section<'_>) -> Option<Git> {

@@ -30,6 +30,7 @@ fn the_smallest_file_has_the_defaults() {
             dry_run: false,
             without_baseline: false,
             confirm_within: Duration::from_secs(30),
+            hold: Duration::from_secs(3_600),
             targets: Vec::new(),
             objects: Vec::new(),
         },
@@ -41,6 +42,7 @@ fn the_smallest_file_has_the_defaults() {
         filter: None,
         live_window: Duration::from_secs(900),
         nats: None,
+        lease: None,
         exporters: Vec::new(),
         retention: Retention::default(),
         notify: Vec::new(),
@@ -123,6 +125,7 @@ services:
     rollback:
       dry_run: true
       confirm_within: 1 minute
+      hold: 30m
       envoy_rds: { file: rds.yaml }
 "#,
     )
@@ -137,10 +140,31 @@ services:
         without_baseline: false,
         dry_run: true,
         confirm_within: Duration::from_secs(60),
+        hold: Duration::from_secs(1_800),
         targets: vec![Target::EnvoyRds { file: PathBuf::from("rds.yaml"), cluster }],
         objects: Vec::new(),
     };
     assert_eq!(service.rollback, want);
+}
+
+#[test]
+fn a_lease_is_named_with_its_namespace_and_is_not_for_several_aggregators() {
+    let parse = |more: &str| Config::parse(&format!("{SMALLEST}\n{more}\n"));
+    let lease = parse("high_availability: {lease: serin-system/serin}").unwrap().lease.unwrap();
+    assert_eq!((lease.namespace.as_str(), lease.name.as_str()), ("serin-system", "serin"));
+    for (bad, said) in [
+        ("high_availability: {lease: serin}", "NAMESPACE/NAME"),
+        ("high_availability: {lease: a/b/c}", "NAMESPACE/NAME"),
+        ("high_availability: {lease: ../serin}", "NAMESPACE/NAME"),
+        ("high_availability: {}", "lease"),
+        (
+            "high_availability: {lease: a/b}\nhistory: {nats: 'nats://a:4222'}",
+            "every aggregator acts on what it judges",
+        ),
+    ] {
+        let problems = parse(bad).unwrap_err().to_string();
+        assert!(problems.contains(said), "{bad}: {problems}");
+    }
 }
 
 /// Each limit from both sides: (where, the last value that is taken, the first that is not).
@@ -150,6 +174,8 @@ fn limits_are_where_they_are_said_to_be() {
     let cases = [
         ("live_window", "1m", "59.999s"),
         ("live_window", "1h", "3600.001s"),
+        ("services[0].rollback.hold", "1m", "59s"),
+        ("services[0].rollback.hold", "720h", "721h"),
         ("services[0].rollback.confirm_within", "1s", "999ms"),
         ("services[0].rollback.confirm_within", "60m", "61m"),
         ("services[0].judge.regression", "1%", "0.99%"),
@@ -168,7 +194,7 @@ fn limits_are_where_they_are_said_to_be() {
             format!(
                 "listen: {{ grpc: '{}' }}\nlive_window: {}\nservices:\n  - name: {}\n    vantage: inbound\n    \
                  baseline: v1\n    candidate: v2\n    judge: {{ regression: {}, false_rollback: {}, false_pass: {}, \
-                 trial: {} }}\n    rollback: {{ confirm_within: {} }}\n",
+                 trial: {} }}\n    rollback: {{ confirm_within: {}, hold: {} }}\n",
                 at("listen.grpc", "[::1]:1"),
                 at("live_window", "15m"),
                 at(".name", "shop"),
@@ -177,6 +203,7 @@ fn limits_are_where_they_are_said_to_be() {
                 at(".false_pass", "5%"),
                 at(".trial", "30m"),
                 at(".confirm_within", "30s"),
+                at(".hold", "1h"),
             )
         };
         assert_eq!(Config::parse(&file(taken)).err(), None, "{path}: {taken}");
@@ -312,7 +339,7 @@ line 2: listen.grcp: unknown key `grcp`; did you mean `grpc`?
 line 3: listen.metrics: `localhost:9090` is not allowed: write an IP address and a port, such as 127.0.0.1:9400 or "[::1]:9400"
 line 4: data_dir: an empty text is not allowed: write a path
 line 5: live_window: the number 30 is not allowed: write a duration with its unit, such as 30s, 5m or 1h30m
-line 6: colour: unknown key `colour`; the keys here are listen, data_dir, filter, live_window, history, export, services, notify
+line 6: colour: unknown key `colour`; the keys here are listen, data_dir, filter, live_window, history, high_availability, export, services, notify
 line 9: services[0].vantage: `everywhere` is not allowed: write `inbound`, `outbound` or `gateway`
 line 10: services[0].baseline: the number 1.2 is not allowed: write text of 1 to 256 bytes (in quotes if it looks like a number)
 line 12: services[0].routes[1]: the number 7 is not allowed: write text of 1 to 256 bytes (in quotes if it looks like a number)
@@ -328,7 +355,7 @@ line 17: services[0].rollback.confirm_within: `2h` is not allowed: write a durat
 line 18: services[0].rollback.virtual_services.host: missing: write text of 1 to 256 bytes (in quotes if it looks like a number)
 line 18: services[0].rollback.virtual_services.subset: a mapping is not allowed: write text with {release} in it once, in quotes, such as "shop-{release}"
 line 19: services[0].rollback.envoy_rds: `./rds.yaml` is not allowed: write a mapping: `key: value` lines
-line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, without_baseline, confirm_within, virtual_services, envoy_rds, kubernetes
+line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, without_baseline, confirm_within, hold, virtual_services, envoy_rds, kubernetes
 line 21: services[1].name: `shop` is already used by services[0]: every service has one entry
 line 24: services[1].candidate: `v1` is already used by the baseline: name the release on trial
 line 25: services[1].judge.trial: `90.5s` is not allowed: write a duration in whole seconds

@@ -10,7 +10,11 @@ use super::{
     confirm::{Confirm, Seen, Split},
     decision, evidence,
 };
-use crate::{config::Service, report::Delta, time::UnixMicros};
+use crate::{
+    config::{Rollback, Service},
+    report::Delta,
+    time::UnixMicros,
+};
 
 /// A condemned candidate that is served in this many of the last 64 seconds is rolled back again.
 const BACK_S: u32 = 3;
@@ -44,6 +48,8 @@ enum Phase {
     Standing,
     /// Another replica leads.
     Standby,
+    /// It was held for long enough: nothing is written any more.
+    Left,
 }
 
 /// The condemnation of one service's candidate.
@@ -83,13 +89,14 @@ impl Condemned {
     /// Goes on where an earlier run left off.
     pub(super) fn resume(service: &Service, decision: v1::Decision, now: UnixMicros) -> Self {
         let has = |stage| decision::has(&decision, stage);
-        let phase = match (may_write(service, &decision), has(DecisionStage::Written), has(DecisionStage::Confirmed)) {
-            (true, false, _) => Phase::Writing,
-            (true, true, false) => Phase::Confirming(confirm(service, Split::default(), now)),
-            (true, true, true) => Phase::Standing,
-            (false, _, _) if has(DecisionStage::NotWritten) || has(DecisionStage::Written) => Phase::Standing,
-            (false, _, _) => Phase::Writing,
-        };
+        let phase =
+            match (may_write(service, &decision, now), has(DecisionStage::Written), has(DecisionStage::Confirmed)) {
+                (true, false, _) => Phase::Writing,
+                (true, true, false) => Phase::Confirming(confirm(service, Split::default(), now)),
+                (true, true, true) => Phase::Standing,
+                (false, _, _) if has(DecisionStage::NotWritten) || has(DecisionStage::Written) => Phase::Standing,
+                (false, _, _) => Phase::Writing,
+            };
         Condemned { decision, phase, last_write: UnixMicros(0), recent: Recent::default(), served: 0 }
     }
 
@@ -125,6 +132,7 @@ impl Condemned {
                 Phase::Confirming(confirm(service, self.recent.sum(), now))
             }
             () if any(|result| matches!(result, Written::Standby(_))) => Phase::Standby,
+            () if any(|result| matches!(result, Written::Left(_))) => Phase::Left,
             () => Phase::Standing,
         };
         vec![Effect::Persist(self.decision.clone())]
@@ -132,11 +140,28 @@ impl Condemned {
 
     /// This replica leads from now on. Who led before may not have come to write it: written again is the same.
     pub(super) fn lead(&mut self, service: &Arc<Service>, now: UnixMicros) -> Option<Effect> {
-        if self.is_writing() || !may_write(service, &self.decision) {
+        if matches!(self.phase, Phase::Writing | Phase::Left) || !may_write(service, &self.decision, now) {
             return None;
         }
         (self.phase, self.last_write) = (Phase::Writing, now);
         Some(Effect::RollBack { decision: self.decision.id, service: Arc::clone(service) })
+    }
+
+    /// Whether its objects are to be held as they were written, and since when.
+    pub(super) fn held(&self, service: &Service) -> Option<UnixMicros> {
+        let is_held = !service.rollback.objects.is_empty()
+            && !service.rollback.dry_run
+            && !matches!(self.phase, Phase::Standby | Phase::Left);
+        decision::first_written(&self.decision).filter(|_| is_held).map(UnixMicros)
+    }
+
+    /// Its objects are to be written again, by who holds them: so that nobody else does meanwhile, nor clears it. `false`: not now.
+    pub(super) fn again(&mut self) -> bool {
+        let may = matches!(self.phase, Phase::Confirming(_) | Phase::Standing);
+        if may {
+            self.phase = Phase::Writing;
+        }
+        may
     }
 
     /// Takes one complete second.
@@ -151,7 +176,7 @@ impl Condemned {
         self.recent.push(split);
         self.served = self.served << 1 | u64::from(split.candidate > 0);
         let told = match &mut self.phase {
-            Phase::Writing | Phase::Standby => return Vec::new(),
+            Phase::Writing | Phase::Standby | Phase::Left => return Vec::new(),
             Phase::Standing => None,
             Phase::Confirming(confirm) => match confirm.observe(second, split) {
                 Seen::Waiting if confirm.overdue() => None,
@@ -173,7 +198,15 @@ impl Condemned {
 
     fn enforce(&mut self, service: &Arc<Service>, now: UnixMicros) -> Vec<Effect> {
         let is_back = self.served.count_ones() >= BACK_S && now.since(self.last_write) >= WRITE_AGAIN;
-        if !is_back || !may_write(service, &self.decision) {
+        if !is_back {
+            return Vec::new();
+        }
+        if is_over(service, &self.decision, now) {
+            self.phase = Phase::Left;
+            decision::record(&mut self.decision, DecisionStage::NotInEffect, &left(service), now);
+            return vec![Effect::Persist(self.decision.clone())];
+        }
+        if !may_write(service, &self.decision, now) {
             return Vec::new();
         }
         self.phase = Phase::Writing;
@@ -190,8 +223,25 @@ impl Condemned {
 }
 
 /// Whether its rollback is written.
-fn may_write(service: &Service, decision: &v1::Decision) -> bool {
-    !service.rollback.dry_run && service.rollback.has_targets() && !is_held(service, decision)
+fn may_write(service: &Service, decision: &v1::Decision, now: UnixMicros) -> bool {
+    let Rollback { dry_run, .. } = service.rollback;
+    !dry_run && service.rollback.has_targets() && !is_held(service, decision) && !is_over(service, decision, now)
+}
+
+/// Whether its objects are left to those who write the old weights back. Files are put right as long as it is condemned.
+fn is_over(service: &Service, decision: &v1::Decision, now: UnixMicros) -> bool {
+    let Rollback { objects, targets, hold, .. } = &service.rollback;
+    let is_held_for = |since| now.since(UnixMicros(since)) >= *hold;
+    targets.is_empty() && !objects.is_empty() && decision::first_written(decision).is_some_and(is_held_for)
+}
+
+fn left(service: &Service) -> String {
+    format!(
+        "{} is condemned and gets requests again: it was held out of traffic for {:#} (rollback.hold) and is left to others now; take it out \
+         by hand, or clear it",
+        service.candidate,
+        jiff::SignedDuration::try_from(service.rollback.hold).unwrap_or_default()
+    )
 }
 
 /// Whether nothing is written because there may be no baseline to send requests to.

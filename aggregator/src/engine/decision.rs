@@ -18,6 +18,10 @@ pub enum Written {
     Failed(String),
     /// Left to the replica that leads.
     Standby(String),
+    /// Others wrote the old weights back: what follows is about writing it again.
+    Back(String),
+    /// It was held for long enough: left to others.
+    Left(String),
 }
 
 impl Written {
@@ -27,6 +31,7 @@ impl Written {
             Written::DryRun(sentence) => (DecisionStage::NotWritten, sentence),
             Written::Failed(sentence) => (DecisionStage::Failed, sentence),
             Written::Standby(sentence) => (DecisionStage::NotWritten, sentence),
+            Written::Back(sentence) | Written::Left(sentence) => (DecisionStage::NotInEffect, sentence),
         }
     }
 }
@@ -54,7 +59,10 @@ pub(super) fn record(decision: &mut v1::Decision, stage: DecisionStage, sentence
     }
     if decision.events.len() >= EVENTS_MAX {
         let repeats = [DecisionStage::Written, DecisionStage::Failed, DecisionStage::NotInEffect];
-        let oldest = decision.events.iter().position(|event| repeats.contains(&event.stage()));
+        // The first write stays: from it counts for how long the rollback is held.
+        let first = first_written(decision);
+        let goes = |event: &v1::DecisionEvent| repeats.contains(&event.stage()) && Some(event.unix_us) != first;
+        let oldest = decision.events.iter().position(goes);
         oldest.map(|at| decision.events.remove(at));
     }
     decision.events.push(v1::DecisionEvent { unix_us: now.0, stage: stage.into(), sentence: sentence.to_owned() });
@@ -69,6 +77,11 @@ pub(super) fn clear(decision: &mut v1::Decision, now: UnixMicros) {
 /// Whether it still holds: no person has cleared it.
 pub(super) fn condemns(decision: &v1::Decision, service: &str, release: &str) -> bool {
     decision.service == service && decision.candidate == release && !has(decision, DecisionStage::Cleared)
+}
+
+/// When it was written for the first time.
+pub(super) fn first_written(decision: &v1::Decision) -> Option<u64> {
+    decision.events.iter().find(|event| event.stage() == DecisionStage::Written).map(|event| event.unix_us)
 }
 
 /// Whether it came this far.

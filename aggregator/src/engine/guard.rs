@@ -7,7 +7,7 @@ use serin_proto::v1::{self, VerdictState};
 use serin_sketch::Counts;
 
 use super::{
-    Effect, Learned, NotCleared, Written,
+    Effect, Held, Learned, NotCleared, Written,
     condemned::{Condemned, Recent},
     decision,
     evidence::{self, Numbers, Routes},
@@ -245,6 +245,19 @@ impl Guard {
     /// This replica leads from now on.
     pub(super) fn lead(&mut self, now: UnixMicros) -> Option<Effect> {
         self.condemned.as_mut().and_then(|condemned| condemned.lead(&self.service, now))
+    }
+
+    /// Its rollback, where it is to be held in a cluster.
+    pub(super) fn held(&self) -> Option<Held> {
+        let condemned = self.condemned.as_ref()?;
+        let since = condemned.held(&self.service)?;
+        Some(Held { decision: condemned.decision().id, service: Arc::clone(&self.service), since })
+    }
+
+    /// Its objects are to be written again.
+    pub(super) fn again(&mut self, id: u64) -> bool {
+        let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);
+        condemned.is_some_and(Condemned::again)
     }
 
     /// A person lifts the condemnation: the candidate is judged anew.

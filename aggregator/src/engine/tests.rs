@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod dynamic;
+mod in_the_cluster;
 
 const STREAM: StreamId = StreamId(1);
 const START: u64 = 1_000_000;
@@ -31,6 +32,7 @@ fn config(dry_run: bool) -> Config {
             dry_run,
             without_baseline: false,
             confirm_within: Duration::from_secs(10),
+            hold: Duration::from_secs(3_600),
             targets: vec![target],
             objects: Vec::new(),
         },
@@ -42,6 +44,7 @@ fn config(dry_run: bool) -> Config {
         filter: None,
         live_window: Duration::from_secs(900),
         nats: None,
+        lease: None,
         notify: Vec::new(),
         exporters: Vec::new(),
         retention: serin_history::Retention::default(),
