@@ -49,7 +49,13 @@ fn objects() -> Vec<(PathBuf, Value)> {
     let mut found = Vec::new();
     files(&install(), &mut found);
     found.sort();
-    let patches = ["empty-dir/no-claim.yaml", "empty-dir/deployment.yaml", "kustomization.yaml"];
+    let patches = [
+        "empty-dir/no-claim.yaml",
+        "empty-dir/deployment.yaml",
+        "high-availability/deployment.yaml",
+        "high-availability/no-budget.yaml",
+        "kustomization.yaml",
+    ];
     let objects = found.into_iter().filter(|path| !patches.iter().any(|patch| path.ends_with(patch)));
     let documents = objects.flat_map(|path| read(&path).into_iter().map(move |document| (path.clone(), document)));
     documents.filter(|(_, document)| document.get("kind").is_some()).collect()
@@ -244,6 +250,20 @@ fn the_pod_has_no_more_than_it_needs() {
     assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
+}
+
+/// The Lease of the configuration is the one that the Role is about.
+#[test]
+fn replicas_may_write_the_lease_they_share() {
+    let map = read(&install().join("overlays/high-availability/config-map.yaml")).remove(0);
+    let config: Value = serde_saphyr::from_str(map["data"]["serin.yaml"].as_str().unwrap()).unwrap();
+    let role = read(&install().join("base/rbac.yaml")).remove(0);
+    let lease = format!(
+        "{}/{}",
+        role["metadata"]["namespace"].as_str().unwrap(),
+        role["rules"][1]["resourceNames"][0].as_str().unwrap()
+    );
+    assert_eq!(config["high_availability"]["lease"], lease);
 }
 
 /// The operator's form of the rules and of the scraping says the same as Prometheus' own.

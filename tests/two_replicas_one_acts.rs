@@ -116,6 +116,22 @@ async fn when_it_dies_the_other_one_acts_on_what_is_still_condemned() -> Result<
     Ok(())
 }
 
+/// As one whose network was cut, or whose machine stood still.
+#[tokio::test]
+async fn one_that_leads_no_more_sends_those_who_report_to_it_to_the_other() -> Result<()> {
+    let replicas = Replicas::start().await?;
+    let Replicas { api, first, second, .. } = &replicas;
+    let feed = Feed::start(first.grpc);
+    poll::until("a report", SOON, async || Ok((first.requests(&[]).await? > 0).then_some(()))).await?;
+    first.process.pause();
+    leads(second).await?;
+    first.process.resume();
+    poll::until("the stream to be ended", SOON, async || Ok(feed.is_over().then_some(()))).await?;
+    assert_eq!(poll::get(first.metrics, "/readyz").await, None);
+    assert_eq!(api.patches().len(), 0, "what it decided while it stood still it did not write");
+    Ok(())
+}
+
 /// The API server is on another thread than the one that waits for the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_stopped_does_not_have_the_other_wait() -> Result<()> {

@@ -62,7 +62,7 @@ pub struct Actuator {
     storing: watch::Sender<bool>,
     notifier: Notifier,
     leader: Leader,
-    /// Whether the engine is to be told when it leads again.
+    /// Whether it leads, as the engine was told last.
     leads: bool,
     /// Decisions that are another aggregator's: nothing is written for them here.
     overtaken: BTreeSet<u64>,
@@ -117,6 +117,8 @@ impl Actuator {
                 }
                 Order::RollBack { decision, .. } if self.overtaken.contains(&decision) => {}
                 Order::RollBack { decision, service } => {
+                    // What is left to another replica now is taken up when this one leads again.
+                    self.lead(&engine).await;
                     let results = self.roll_back(decision, service).await;
                     // Without the engine nobody is left to tell; what else was decided is still done.
                     let _ = engine.event(Event::Written { decision, results }).await;
@@ -149,19 +151,18 @@ impl Actuator {
         }
     }
 
-    /// Has the engine take up what was left to another replica.
+    /// Has the engine take up what was left to another replica, or send those who report here to that one.
     async fn lead(&mut self, engine: &Handle) {
         let leads = self.leader.is_leader();
-        if leads && !std::mem::replace(&mut self.leads, leads) {
-            let _ = engine.event(Event::Leads).await;
+        if std::mem::replace(&mut self.leads, leads) != leads {
+            // Without the engine the process is ending.
+            let _ = engine.event(if leads { Event::Leads } else { Event::Yields }).await;
         }
-        self.leads = leads;
     }
 
-    async fn roll_back(&mut self, decision: u64, service: Arc<Service>) -> Vec<Written> {
+    async fn roll_back(&self, decision: u64, service: Arc<Service>) -> Vec<Written> {
         // A dry run writes nothing anywhere.
-        if service.rollback.has_targets() && !service.rollback.dry_run && !self.leader.is_leader() {
-            self.leads = false;
+        if service.rollback.has_targets() && !service.rollback.dry_run && !self.leads {
             return vec![Written::Standby(STANDBY.to_owned())];
         }
         let mut written = kubernetes::roll_back(self.cluster.as_ref(), &service).await;

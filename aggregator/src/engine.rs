@@ -123,6 +123,8 @@ pub enum Event {
     Shared(Shared),
     /// This replica leads from now on: it acts on what is still condemned.
     Leads,
+    /// Another replica does: who reports here is to report there.
+    Yields,
     /// Time went by.
     Tick,
     /// A service is to be guarded, from now on or otherwise than before.
@@ -240,6 +242,9 @@ pub enum CloseReason {
         .0.lag.as_millis(), .0.shed, .0.services
     )]
     Overloaded(Overload),
+    /// Another replica acts.
+    #[error("another replica of serin leads from now on: report to the one that is ready")]
+    Yields,
 }
 
 /// Why nothing was cleared.
@@ -366,6 +371,7 @@ impl Engine {
                 Vec::new()
             }
             Event::Shared(event) => self.share(event, now),
+            Event::Yields => self.turn_all_away(),
             Event::Leads => self.guards.iter_mut().filter_map(|guard| guard.lead(now)).collect(),
             Event::Tick => self.tick(now),
             Event::Guard(service) => {

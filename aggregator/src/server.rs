@@ -144,7 +144,9 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         });
     }
     tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
-    tasks.spawn(serve_http(scrape, handle, storing, keeping, exported, module, notifier, leader));
+    let healthy = health::routes(handle.clone(), storing, keeping.clone(), leader.clone());
+    let others = module::routes(module).merge(gates::routes(handle.clone())).merge(healthy);
+    tasks.spawn(serve_http(scrape, handle, keeping, leader, exported, notifier, others));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
         () = stop => Ok(Ok(())),
@@ -242,24 +244,20 @@ const PLAIN: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain")];
 async fn serve_http(
     listener: TcpListener,
     engine: Handle,
-    storing: watch::Receiver<bool>,
     keeping: watch::Receiver<bool>,
-    exported: Vec<Arc<Exported>>,
-    module: Option<Module>,
-    notifier: Notifier,
     leader: Leader,
+    exported: Vec<Arc<Exported>>,
+    notifier: Notifier,
+    others: Router,
 ) -> Result<(), ServeError> {
-    let gates = gates::routes(engine.clone());
-    let (kept, leads) = (keeping.clone(), leader.clone());
-    let healthy = health::routes(engine.clone(), storing, keeping, leader);
     let scrape = move |headers: HeaderMap| async move {
         let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted(accept);
-        let is_kept = *kept.borrow();
+        let is_kept = *keeping.borrow();
         let gathered = engine.ask(move |engine, now| metrics::gather(engine, is_kept, now)).await;
         let encoded = gathered.map(|mut registry| {
             notifier.register(&mut registry);
-            metrics::leads(&mut registry, leads.is_leader());
+            metrics::leads(&mut registry, leader.is_leader());
             metrics::exports(&mut registry, &exported);
             metrics::encode(&registry, format)
         });
@@ -269,7 +267,6 @@ async fn serve_http(
             Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, stopped.to_string().into_bytes()),
         }
     };
-    let router = Router::new().route("/metrics", get(scrape)).merge(healthy);
-    let router = router.merge(module::routes(module)).merge(gates);
+    let router = Router::new().route("/metrics", get(scrape)).merge(others);
     axum::serve(listener, router).await.map_err(ServeError::Metrics)
 }

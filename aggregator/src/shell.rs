@@ -268,9 +268,10 @@ impl Shell {
         let status = match reason {
             CloseReason::Gap { .. } => Status::invalid_argument(reason.to_string()),
             CloseReason::Full(_) | CloseReason::Overloaded(_) => Status::resource_exhausted(reason.to_string()),
+            CloseReason::Yields => Status::unavailable(reason.to_string()),
         };
-        // Thousands may be shed at once, which is told once and as a whole.
-        if !matches!(reason, CloseReason::Overloaded(_)) {
+        // Thousands may be closed at once, which is told once and as a whole.
+        if !matches!(reason, CloseReason::Overloaded(_) | CloseReason::Yields) {
             tracing::warn!(%reason, "closing a reporter's stream");
         }
         drop(responses.try_send(Err(status)));

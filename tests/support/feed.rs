@@ -30,6 +30,11 @@ impl Feed {
     pub fn start(grpc: SocketAddr) -> Self {
         Feed(tokio::spawn(run(grpc)))
     }
+
+    /// Whether its stream was ended.
+    pub fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
 }
 
 impl Drop for Feed {

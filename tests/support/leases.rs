@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// What follows the namespace in a path.
 const LEASES: &str = "/leases";
 
+/// An answer, or what is wrong as the status and the reason.
+type Answer = Result<(StatusCode, Value), (StatusCode, &'static str)>;
+
 /// Each by its path.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
@@ -16,13 +19,8 @@ pub(crate) struct Leases {
 }
 
 impl Leases {
-    /// An answer, or what is wrong as the status and the reason. `None`: it is not about a Lease.
-    pub(crate) fn answer(
-        &mut self,
-        method: &Method,
-        path: &str,
-        body: &[u8],
-    ) -> Option<Result<(StatusCode, Value), (StatusCode, &'static str)>> {
+    /// `None`: it is not about a Lease.
+    pub(crate) fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> Option<Answer> {
         let list = path.strip_prefix("/apis/coordination.k8s.io/v1/namespaces/")?;
         list.contains(LEASES).then(|| self.lease(method, path, serde_json::from_slice(body).unwrap_or_default()))
     }
@@ -32,12 +30,7 @@ impl Leases {
         self.stored.values().find_map(|lease| lease["spec"]["holderIdentity"].as_str().map(str::to_owned))
     }
 
-    fn lease(
-        &mut self,
-        method: &Method,
-        path: &str,
-        sent: Value,
-    ) -> Result<(StatusCode, Value), (StatusCode, &'static str)> {
+    fn lease(&mut self, method: &Method, path: &str, sent: Value) -> Answer {
         match *method {
             Method::GET => {
                 let lease = self.stored.get(path).ok_or((StatusCode::NOT_FOUND, "NotFound"))?;

@@ -1,8 +1,9 @@
-//! Which rollbacks are held in a cluster, for who looks after them: [`kubernetes::hold`](crate::kubernetes::hold).
+//! Which rollbacks are held in a cluster, for who looks after them: [`kubernetes::hold`](crate::kubernetes::hold). And what a replica
+//! does that does not act any more.
 
 use std::sync::Arc;
 
-use super::Engine;
+use super::{CloseReason, Effect, Engine};
 use crate::{config::Service, time::UnixMicros};
 
 /// A rollback that is to stay as it was written.
@@ -20,6 +21,13 @@ impl Engine {
     /// Those of candidates that are condemned and not cleared.
     pub fn held(&self) -> Vec<Held> {
         self.guards.iter().filter_map(super::Guard::held).collect()
+    }
+
+    /// Ends all streams: who reported here and connects again comes to the replica that is ready. Those that come here all the same are
+    /// taken in.
+    pub(super) fn turn_all_away(&mut self) -> Vec<Effect> {
+        let streams = std::mem::take(&mut self.streams).into_keys();
+        streams.map(|stream| Effect::Close { stream, reason: CloseReason::Yields }).collect()
     }
 
     /// A decision's objects are to be written again: so that nobody else does meanwhile, nor clears it. `false`: not, or not now. After
