@@ -10,7 +10,7 @@ use super::{
     confirm::{Confirm, Seen, Split},
     decision, evidence,
 };
-use crate::{config::Service, report::Delta, time::UnixMicros};
+use crate::{config::Service, store::Second, time::UnixMicros};
 
 /// A condemned candidate that is served in this many of the last 64 seconds is rolled back again.
 const BACK_S: u32 = 3;
@@ -123,14 +123,8 @@ impl Condemned {
     }
 
     /// Takes one complete second.
-    pub(super) fn watch(
-        &mut self,
-        service: &Arc<Service>,
-        second: u64,
-        deltas: &[Arc<Delta>],
-        now: UnixMicros,
-    ) -> Vec<Effect> {
-        let split = evidence::split(service, second, deltas, self.last_write);
+    pub(super) fn watch(&mut self, service: &Arc<Service>, second: u64, seen: &Second, now: UnixMicros) -> Vec<Effect> {
+        let split = evidence::split(service, second, seen, self.last_write);
         self.recent.push(split);
         self.served = self.served << 1 | u64::from(split.candidate > 0);
         let told = match &mut self.phase {

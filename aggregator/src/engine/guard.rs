@@ -172,7 +172,7 @@ impl Guard {
     /// Takes one complete second. `id`: of the next decision.
     pub(super) fn judge(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let mut effects = match &mut self.condemned {
-            Some(condemned) => condemned.watch(&self.service, second, &slices.second(second).deltas, now),
+            Some(condemned) => condemned.watch(&self.service, second, slices.second(second), now),
             None => self.try_candidate(second, slices, id, now),
         };
         effects.extend(self.show(now));
@@ -266,10 +266,9 @@ impl Guard {
 
     fn try_candidate(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let seen = slices.second(second);
-        let deltas = &seen.deltas;
-        self.recent.push(evidence::split(&self.service, second, deltas, UnixMicros(0)));
+        self.recent.push(evidence::split(&self.service, second, seen, UnixMicros(0)));
         let served =
-            deltas.iter().any(|d| evidence::is_of(&self.service, d) && d.series.release == self.service.candidate);
+            seen.deltas().any(|d| evidence::is_of(&self.service, &d) && d.series.release == self.service.candidate);
         let over = |t: &Running| second.saturating_sub(t.last_candidate) > TRIAL_ENDS_AFTER_S;
         if self.trial.as_ref().is_some_and(over) {
             self.begin_anew("no requests for 15 min, the trial is over", now);
