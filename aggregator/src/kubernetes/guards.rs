@@ -1,0 +1,174 @@
+//! From what the watches have to what the engine is told: pure.
+//!
+//! ReleaseGuards -> who guards which service -> [`reconcile`] each -> services -> what changed since the last time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use serin_kubernetes::{
+    discover::Pair,
+    pods::Seen,
+    reconcile::{self, Around, Outcome, Target, Unready, full_name, reconcile},
+    release_guard::{ReleaseGuard, TargetRef},
+};
+
+use super::service;
+use crate::{config::Service, engine::Event};
+
+/// More ReleaseGuards than services in a `serin.yaml` are a mistake, too.
+const MAX_GUARDS: usize = 1_000;
+
+/// What the condition `Ready` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ready {
+    pub(super) is_ready: bool,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// What is known of a ReleaseGuard from one time to the next.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) guard: Arc<ReleaseGuard>,
+    pub(super) ready: Ready,
+    /// What is judged.
+    pub(super) pair: Option<Pair>,
+    service: Option<Arc<Service>>,
+}
+
+/// What the watches have. `None` of anything: it is not known yet.
+pub(super) struct World<'a> {
+    pub(super) guards: Vec<Arc<ReleaseGuard>>,
+    /// Of a namespace.
+    pub(super) target: &'a dyn Fn(&str, &TargetRef) -> Option<Target>,
+    /// Of a namespace.
+    pub(super) pods: &'a dyn Fn(&str) -> Option<Result<&'a [Seen], &'a str>>,
+    pub(super) now: Timestamp,
+}
+
+/// All ReleaseGuards, and what the engine was told.
+#[derive(Debug, Default)]
+pub(super) struct Guards {
+    kept: BTreeMap<String, Kept>,
+    told: BTreeMap<String, Arc<Service>>,
+    /// Services that the configuration guards.
+    configured: BTreeSet<String>,
+}
+
+impl Ready {
+    pub(super) fn guarding(pair: &Pair) -> Self {
+        let message = format!("{} is judged against {}", pair.candidate, pair.baseline);
+        Ready { is_ready: true, reason: "Guarding", message }
+    }
+
+    fn of(is_ready: bool, why: &Unready) -> Self {
+        Ready { is_ready, reason: why.reason(), message: why.to_string() }
+    }
+}
+
+impl Guards {
+    pub(super) fn new(configured: BTreeSet<String>) -> Self {
+        Guards { configured, ..Guards::default() }
+    }
+
+    /// Each by its `namespace/name`.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (&String, &Kept)> {
+        self.kept.iter()
+    }
+
+    pub(super) fn is_kept(&self, name: &str) -> bool {
+        self.kept.contains_key(name)
+    }
+
+    /// What the engine is to be told now.
+    pub(super) fn reconcile(&mut self, world: &World<'_>) -> Vec<Event> {
+        let is_there = |guard: &&Arc<ReleaseGuard>| guard.metadata.deletion_timestamp.is_none();
+        let guards: Vec<&Arc<ReleaseGuard>> = world.guards.iter().filter(is_there).collect();
+        let owners = reconcile::owners(guards.iter().map(|guard| guard.as_ref()));
+        let mut kept = BTreeMap::new();
+        let mut acting = 0;
+        for guard in &guards {
+            let name = full_name(guard);
+            let service = guard.spec.service.as_str();
+            let taken = match owners.get(service).filter(|owner| **owner != name) {
+                _ if self.configured.contains(service) => Some("serin.yaml"),
+                Some(owner) => Some(owner.as_str()),
+                None => None,
+            };
+            acting += usize::from(taken.is_none());
+            let before = self.kept.get(&name);
+            let looked = if acting > MAX_GUARDS {
+                let why =
+                    format!("there are over {MAX_GUARDS} ReleaseGuards: delete some, or run a serin for each part");
+                Some(wait(guard, before, &Unready::Invalid(why), None))
+            } else {
+                look(guard, world, before, taken)
+            };
+            // What is not known yet stays as it was.
+            kept.extend(looked.or_else(|| before.cloned()).map(|kept| (name, kept)));
+        }
+        self.kept = kept;
+        let wanted = self.kept.values().filter_map(|kept| kept.service.clone());
+        let wanted: BTreeMap<String, Arc<Service>> = wanted.map(|service| (service.name.clone(), service)).collect();
+        let events = changes(&self.told, &wanted);
+        self.told = wanted;
+        events
+    }
+}
+
+/// `None` as long as not all of what it needs was listed.
+fn look(guard: &Arc<ReleaseGuard>, world: &World<'_>, before: Option<&Kept>, taken: Option<&str>) -> Option<Kept> {
+    let namespace = guard.namespace().unwrap_or_default();
+    let targets = guard.spec.targets.iter().map(|target| (world.target)(&namespace, target));
+    let targets: Vec<Target> = targets.collect::<Option<_>>()?;
+    let pods = (world.pods)(&namespace)?;
+    // After a restart: what the status says.
+    let status = guard.status.as_ref();
+    let shown = || Some(Pair { baseline: status?.baseline.clone()?, candidate: status?.candidate.clone()? });
+    let pair = match before {
+        Some(before) => before.pair.clone(),
+        None => shown(),
+    };
+    let around = Around { targets: &targets, pods, before: pair.as_ref(), taken, now: world.now };
+    let (pair, note) = match reconcile(guard, &around) {
+        Outcome::Guard { pair, note } => (pair, note),
+        Outcome::Wait { why, judged } => return Some(wait(guard, before, &why, judged)),
+    };
+    Some(match service::of(&guard.spec, &namespace, &pair) {
+        Ok(service) => {
+            let ready = note.map_or_else(|| Ready::guarding(&pair), |note| Ready::of(true, &note));
+            Kept { guard: Arc::clone(guard), ready, pair: Some(pair), service: Some(Arc::new(service)) }
+        }
+        Err(why) => {
+            let judged = before.and_then(|before| before.pair.clone());
+            wait(guard, before, &Unready::Invalid(why), judged)
+        }
+    })
+}
+
+/// Not acted on; what was judged is judged on, by the rules that were read last.
+fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged: Option<Pair>) -> Kept {
+    let namespace = guard.namespace().unwrap_or_default();
+    let held = judged.as_ref().and_then(|pair| {
+        let read = service::of(&guard.spec, &namespace, pair).ok().map(Arc::new);
+        let service = read.or_else(|| before?.service.clone().filter(|service| service.candidate == pair.candidate))?;
+        Some(Arc::new(service::held(&service)))
+    });
+    let pair = judged.filter(|_| held.is_some());
+    Kept { guard: Arc::clone(guard), ready: Ready::of(false, why), pair, service: held }
+}
+
+/// From what was told to what is to be.
+fn changes(told: &BTreeMap<String, Arc<Service>>, wanted: &BTreeMap<String, Arc<Service>>) -> Vec<Event> {
+    let gone = told.keys().filter(|name| !wanted.contains_key(*name));
+    let gone = gone.map(|name| Event::Unguard { service: name.clone() });
+    let new = wanted.iter().filter(|(name, service)| told.get(*name) != Some(service));
+    gone.chain(new.map(|(_, service)| Event::Guard(Arc::clone(service)))).collect()
+}
+
+#[cfg(test)]
+mod tests;

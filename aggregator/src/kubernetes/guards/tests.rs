@@ -1,0 +1,137 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn guard(name: &str, change: impl FnOnce(&mut Value)) -> Arc<ReleaseGuard> {
+    let mut guard = json!({
+        "apiVersion": "serin.dev/v1alpha1", "kind": "ReleaseGuard",
+        "metadata": { "name": name, "namespace": "prod", "creationTimestamp": "2026-01-01T00:00:00Z" },
+        "spec": {
+            "service": "shop", "vantage": "gateway", "baseline": "v1", "candidate": "v2",
+            "targets": [{ "kind": "VirtualService", "name": "shop", "host": "shop" }],
+        },
+    });
+    change(&mut guard);
+    Arc::new(serde_json::from_value(guard).unwrap())
+}
+
+fn split(weights: [u32; 3]) -> Target {
+    let [v1, v2, v3] = weights;
+    let to =
+        |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
+    Target::Found(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": { "name": "shop", "namespace": "prod", "uid": "u", "resourceVersion": "1" },
+        "spec": { "http": [{ "route": [to("v1", v1), to("v2", v2), to("v3", v3)] }] },
+    }))
+}
+
+/// What the engine is told when this is seen.
+fn seen(guards: &mut Guards, seen: &[Arc<ReleaseGuard>], target: Option<Target>) -> Vec<String> {
+    let target = |_: &str, _: &TargetRef| target.clone();
+    let now = Timestamp::from_second(10_000).unwrap();
+    let world = World { guards: seen.to_vec(), target: &target, pods: &|_| Some(Ok(&[])), now };
+    let told = |event: Event| match event {
+        Event::Guard(service) => {
+            let acts = if service.rollback.has_targets() { "acting" } else { "held" };
+            format!("guard {} {} {acts}", service.name, service.candidate)
+        }
+        Event::Unguard { service } => format!("unguard {service}"),
+        other => format!("{other:?}"),
+    };
+    guards.reconcile(&world).into_iter().map(told).collect()
+}
+
+fn canary() -> Target {
+    split([90, 10, 0])
+}
+
+fn ready(guards: &Guards, name: &str) -> String {
+    let ready = &guards.kept[name].ready;
+    format!("{} {}", ready.is_ready, ready.reason)
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn a_guard_comes_changes_and_goes() {
+    let mut guards = Guards::default();
+    let shop = guard("shop", |_| ());
+    assert_eq!(seen(&mut guards, &[], None), NONE);
+    assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], None), NONE, "its target is not listed yet");
+    assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(canary())), ["guard shop v2 acting"]);
+    assert_eq!(ready(&guards, "prod/shop"), "true Guarding");
+    assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(canary())), NONE, "nothing new");
+    let next = guard("shop", |guard| guard["spec"]["candidate"] = "v3".into());
+    let next = [next];
+    assert_eq!(
+        seen(&mut guards, &next, Some(split([70, 10, 20]))),
+        ["unguard shop"],
+        "v2 has a share, and is not named"
+    );
+    assert_eq!(seen(&mut guards, &next, Some(split([80, 0, 20]))), ["guard shop v3 acting"]);
+    assert_eq!(seen(&mut guards, &[], Some(canary())), ["unguard shop"]);
+}
+
+/// What goes wrong in the middle of a trial: it is judged on, and not acted on until it is well again.
+#[test]
+fn trouble_in_the_middle_of_a_trial() {
+    let shop = guard("shop", |_| ());
+    let troubles = [
+        (Target::Missing, "false TargetNotFound"),
+        (split([70, 10, 20]), "false ThirdRelease"),
+        (Target::NotWatched("403".to_owned()), "false NotWatched"),
+    ];
+    for (trouble, said) in troubles {
+        let mut guards = Guards::default();
+        assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(trouble.clone())), NONE, "never begun");
+        assert_eq!(ready(&guards, "prod/shop"), said);
+        assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(canary())), ["guard shop v2 acting"]);
+        assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(trouble)), ["guard shop v2 held"]);
+        assert_eq!(ready(&guards, "prod/shop"), said);
+        assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(canary())), ["guard shop v2 acting"]);
+    }
+    let mut guards = Guards::default();
+    seen(&mut guards, &[Arc::clone(&shop)], Some(canary()));
+    let odd = guard("shop", |guard| guard["spec"]["rules"] = json!({ "regression": "0.1%" }));
+    assert_eq!(seen(&mut guards, &[odd], Some(canary())), ["guard shop v2 held"]);
+    assert_eq!(ready(&guards, "prod/shop"), "false Invalid");
+}
+
+/// A restart: the status has the pair that was found before.
+#[test]
+fn a_restart_goes_on_with_the_pair_of_the_status() {
+    let found = guard("shop", |guard| {
+        let spec = guard["spec"].as_object_mut().unwrap();
+        spec.retain(|key, _| key != "baseline" && key != "candidate");
+        guard["status"] = json!({ "baseline": "v1", "candidate": "v2" });
+    });
+    let mut guards = Guards::default();
+    assert_eq!(seen(&mut guards, &[found], Some(Target::Missing)), ["guard shop v2 held"]);
+}
+
+#[test]
+fn of_two_guards_of_a_service_the_older_one_is_heard() {
+    let older = guard("z", |_| ());
+    let younger = guard("a", |guard| {
+        guard["metadata"]["creationTimestamp"] = "2026-02-01T00:00:00Z".into();
+        guard["spec"]["candidate"] = "v3".into();
+    });
+    let both = [Arc::clone(&older), Arc::clone(&younger)];
+    let mut guards = Guards::default();
+    assert_eq!(seen(&mut guards, &both, Some(canary())), ["guard shop v2 acting"]);
+    assert_eq!(ready(&guards, "prod/a"), "false ServiceTaken");
+    assert!(guards.kept["prod/a"].ready.message.contains("guarded by prod/z already"));
+    assert_eq!(seen(&mut guards, &[younger], Some(split([80, 0, 20]))), ["guard shop v3 acting"]);
+    let mut configured = Guards::new(["shop".to_owned()].into());
+    assert_eq!(seen(&mut configured, &[older], Some(canary())), NONE);
+    assert!(configured.kept["prod/z"].ready.message.contains("guarded by serin.yaml already"));
+}
+
+#[test]
+fn one_that_is_being_deleted_is_gone() {
+    let mut guards = Guards::default();
+    seen(&mut guards, &[guard("shop", |_| ())], Some(canary()));
+    let going = guard("shop", |guard| guard["metadata"]["deletionTimestamp"] = "2026-02-01T00:00:00Z".into());
+    assert_eq!(seen(&mut guards, &[going], Some(canary())), ["unguard shop"]);
+}
