@@ -40,13 +40,15 @@ pub(super) struct Kept {
     service: Option<Arc<Service>>,
 }
 
+/// The pods of a namespace; `None`: not known yet.
+type PodsOf<'a> = dyn Fn(&str) -> Option<Result<&'a [Seen], &'a str>> + 'a;
+
 /// What the watches have. `None` of anything: it is not known yet.
 pub(super) struct World<'a> {
     pub(super) guards: Vec<Arc<ReleaseGuard>>,
     /// Of a namespace.
     pub(super) target: &'a dyn Fn(&str, &TargetRef) -> Option<Target>,
-    /// Of a namespace.
-    pub(super) pods: &'a dyn Fn(&str) -> Option<Result<&'a [Seen], &'a str>>,
+    pub(super) pods: &'a PodsOf<'a>,
     pub(super) now: Timestamp,
 }
 

@@ -1,0 +1,180 @@
+//! Is a ReleaseGuard in the cluster guarded, and does it say so? `serin serve` watches an imitated API server, whose watches are cut, too
+//! old, or not answered.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use support::{cluster::Cluster, poll, serin::Serin};
+use tempfile::TempDir;
+
+use crate::a_rollback_in_the_cluster::gateway;
+
+const NAMESPACE: &str = "shop-ns";
+const ROUTES: &str = "/apis/networking.istio.io/v1/namespaces/shop-ns/virtualservices/shop";
+const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop-ns/events";
+/// A regression is found in about ten seconds; a failed watch is begun again after one or two.
+const SOON: Duration = Duration::from_secs(60);
+
+fn virtual_service() -> Value {
+    let route =
+        |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": { "name": "shop", "namespace": NAMESPACE, "uid": "u-1" },
+        "spec": { "hosts": ["shop"], "http": [{ "timeout": "3s", "route": [route("v1", 90), route("v2", 10)] }] },
+    })
+}
+
+/// Which release is on trial is to be found.
+fn guard() -> Value {
+    json!({
+        "apiVersion": "serin.dev/v1alpha1", "kind": "ReleaseGuard",
+        "metadata": { "name": "shop", "namespace": NAMESPACE, "uid": "u-2", "generation": 1, "creationTimestamp": "2026-01-03T00:00:00Z" },
+        "spec": { "service": "shop", "vantage": "gateway", "targets": [{ "kind": "VirtualService", "name": "shop", "host": "shop" }] },
+    })
+}
+
+fn put_pod(cluster: &Cluster, release: &str, created: &str) {
+    let name = format!("shop-{release}-1");
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "namespace": NAMESPACE, "uid": name, "creationTimestamp": created, "labels": { "app": "shop", "version": release } },
+        "spec": { "nodeName": "n1", "containers": [{ "name": "shop" }] },
+        "status": { "startTime": created, "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] },
+    });
+    cluster.put(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}"), pod);
+}
+
+struct World {
+    cluster: Cluster,
+    serin: Serin,
+    _dir: TempDir,
+}
+
+impl World {
+    async fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let cluster = Cluster::start().await?;
+        cluster.put(ROUTES, virtual_service());
+        cluster.put(GUARD, guard());
+        put_pod(&cluster, "v1", "2026-01-01T00:00:00Z");
+        put_pod(&cluster, "v2", "2026-01-02T00:00:00Z");
+        let text = format!(
+            "listen: {{ grpc: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\" }}\ndata_dir: {}\nkubernetes: {{ namespaces: [{NAMESPACE}] }}\n",
+            json!(dir.path().join("serin-data"))
+        );
+        let config = dir.path().join("serin.yaml");
+        std::fs::write(&config, text)?;
+        let kubeconfig = cluster.kubeconfig(dir.path())?;
+        let log = dir.path().join("serin.log");
+        let serin = Serin::start_in(&config, &log, &[], &[("KUBECONFIG", &kubeconfig)]).await?;
+        Ok(World { cluster, serin, _dir: dir })
+    }
+
+    /// The candidate that is judged; empty without any.
+    async fn candidate(&self) -> String {
+        let answer = poll::get(self.serin.metrics, "/v1/verdict/shop").await.unwrap_or_default();
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        answer["candidate"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn judges(&self, candidate: &str) -> Result<()> {
+        let what = format!("{candidate:?} to be judged");
+        poll::until(&what, SOON, async || Ok((self.candidate().await == candidate).then_some(()))).await
+    }
+
+    /// Waits for a condition, as `Ready=True Guarding`.
+    async fn says(&self, condition: &str) -> Result<()> {
+        poll::until(condition, SOON, async || Ok(self.conditions().contains(condition).then_some(()))).await
+    }
+
+    fn conditions(&self) -> BTreeSet<String> {
+        let guard = self.cluster.object(GUARD).unwrap_or_default();
+        let conditions = guard.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let word = |condition: &Value, key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+        conditions.iter().map(|c| format!("{}={} {}", word(c, "type"), word(c, "status"), word(c, "reason"))).collect()
+    }
+
+    /// Waits until something is asked once more.
+    async fn is_asked(&self, start: &str) -> Result<()> {
+        let count = || self.cluster.asked().iter().filter(|asked| asked.starts_with(start)).count();
+        let before = count();
+        poll::until(start, SOON, async || Ok((count() > before).then_some(()))).await
+    }
+}
+
+fn weights(object: &Value) -> Vec<Option<u64>> {
+    (0..2).map(|at| object.pointer(&format!("/spec/http/0/route/{at}/weight"))?.as_u64()).collect()
+}
+
+#[tokio::test]
+async fn a_slow_candidate_of_a_release_guard_is_taken_out() -> Result<()> {
+    let world = World::start().await?;
+    world.judges("v2").await?;
+    let feed = tokio::spawn(gateway(world.serin.grpc));
+    world.says("RolledBack=True Written").await?;
+    feed.abort();
+    let object = world.cluster.object(ROUTES).context("the routes are gone")?;
+    assert_eq!(weights(&object), [Some(100), Some(0)], "{object}");
+    assert_eq!(object.pointer("/spec/http/0/timeout"), Some(&json!("3s")), "nothing else is touched");
+    let status = world.cluster.object(GUARD).context("the guard is gone")?["status"].take();
+    assert_eq!((&status["verdict"], &status["observedGeneration"]), (&json!("regressed"), &json!(1)), "{status}");
+    assert_eq!((&status["baseline"], &status["candidate"]), (&json!("v1"), &json!("v2")), "{status}");
+    assert!(status["sentence"].as_str().is_some_and(|sentence| sentence.contains("slower")), "{status}");
+    assert!(world.conditions().contains("Regressed=True Regressed"), "{status}");
+    let events = world.cluster.list(EVENTS);
+    let told = |reason: &str| events.iter().find(|event| event["reason"] == reason).cloned().unwrap_or_default();
+    assert_eq!(
+        (&told("Regressed")["type"], &told("Regressed")["regarding"]["name"]),
+        (&json!("Warning"), &json!("shop"))
+    );
+    assert!(told("Written")["note"].as_str().is_some_and(|note| note.contains("v2 10 -> 0")), "{events:?}");
+    // With the candidate out of traffic the trial's releases are known all the same.
+    world.says("Ready=True OneRelease").await?;
+    assert_eq!(world.candidate().await, "v2");
+    Ok(())
+}
+
+/// A watch that is cut is resumed, one that is too old is begun anew, and a server that is away changes nothing.
+#[tokio::test]
+async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
+    let world = World::start().await?;
+    world.says("Ready=True Guarding").await?;
+    let rename = |candidate: &str| {
+        world.cluster.change(GUARD, |guard| {
+            guard["spec"]["baseline"] = "v1".into();
+            guard["spec"]["candidate"] = candidate.into();
+        })
+    };
+    let split = |release: &str| {
+        world
+            .cluster
+            .change(ROUTES, |routes| routes["spec"]["http"][0]["route"][1]["destination"]["subset"] = release.into())
+    };
+    world.cluster.cut();
+    rename("v3")?;
+    split("v3")?;
+    world.judges("v3").await?;
+    world.cluster.compact();
+    rename("v4")?;
+    split("v4")?;
+    world.judges("v4").await?;
+    world.cluster.set_down(true);
+    world.is_asked("GET /apis/serin.dev").await?;
+    assert_eq!(world.candidate().await, "v4", "it is guarded on");
+    world.cluster.set_down(false);
+    world.cluster.delete(ROUTES);
+    world.says("Ready=False TargetNotFound").await?;
+    assert_eq!(world.candidate().await, "v4", "judged, and not acted on");
+    world.cluster.put(ROUTES, virtual_service());
+    split("v4")?;
+    world.says("Ready=True Guarding").await?;
+    world.cluster.compact();
+    world.cluster.delete(GUARD);
+    world.judges("").await?;
+    let log = world.serin.process.log();
+    assert!(log.contains("cannot be watched") && log.contains("are watched again"), "{log}");
+    Ok(())
+}
