@@ -134,7 +134,7 @@ async fn a_slow_candidate_of_a_release_guard_is_taken_out() -> Result<()> {
     // With the candidate out of traffic the trial's releases are known all the same.
     world.says("Ready=True OneRelease").await?;
     assert_eq!(world.candidate().await, "v2");
-    Ok(())
+    keeps_to_its_role(&world.cluster, true)
 }
 
 /// A watch that is cut is resumed, one that is too old is begun anew, and a server that is away changes nothing.
@@ -176,5 +176,68 @@ async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
     world.judges("").await?;
     let log = world.serin.process.log();
     assert!(log.contains("cannot be watched") && log.contains("are watched again"), "{log}");
+    keeps_to_its_role(&world.cluster, false)
+}
+
+/// What a request asks to be allowed, as the API server reads it: verb, group and resource.
+fn access(asked: &str) -> Option<(&'static str, String, String)> {
+    let (method, uri) = asked.split_once(' ')?;
+    let (path, query) = uri.split_once('?')?;
+    let (group, rest) = match path.strip_prefix("/apis/") {
+        Some(rest) => rest.split_once('/')?,
+        None => ("", path.strip_prefix("/api/")?),
+    };
+    let words: Vec<&str> = rest.split_once("/namespaces/")?.1.split('/').skip(1).collect();
+    let verb = match (method, words.len()) {
+        ("GET", 1) if query.contains("watch=true") => "watch",
+        ("GET", 1) => "list",
+        ("GET", _) => "get",
+        ("PATCH", _) => "patch",
+        ("POST", _) => "create",
+        _ => return None,
+    };
+    let resource = match words.as_slice() {
+        [resource, _, subresource] => format!("{resource}/{subresource}"),
+        [resource, ..] => (*resource).to_owned(),
+        [] => return None,
+    };
+    Some((verb, group.to_owned(), resource))
+}
+
+/// What the Role of a guarded namespace allows.
+fn allowed() -> Result<BTreeSet<(String, String, String)>> {
+    let text = include_str!("../envoy-configs/istio/install/guarded-namespace/rbac.yaml");
+    let words = |rule: &Value, key: &str| -> Vec<String> {
+        rule[key].as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    };
+    let mut all = BTreeSet::new();
+    for document in serde_saphyr::from_multiple::<Value>(text)? {
+        for rule in document["rules"].as_array().into_iter().flatten() {
+            for (group, resource) in words(rule, "apiGroups")
+                .into_iter()
+                .flat_map(|group| words(rule, "resources").into_iter().map(move |resource| (group.clone(), resource)))
+            {
+                all.extend(words(rule, "verbs").into_iter().map(|verb| (verb, group.clone(), resource.clone())));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Everything that was asked is allowed. With `all`: and everything about VirtualServices that is allowed was asked.
+fn keeps_to_its_role(cluster: &Cluster, all: bool) -> Result<()> {
+    let (allowed, mut asked) = (allowed()?, BTreeSet::new());
+    for line in cluster.asked() {
+        let (verb, group, resource) = access(&line).with_context(|| format!("{line} is no request for a resource"))?;
+        asked.insert((verb.to_owned(), group, resource));
+    }
+    let beyond: Vec<_> = asked.difference(&allowed).collect();
+    assert!(beyond.is_empty(), "the Role forbids {beyond:?}");
+    // The Gateway API's are the same with another name; an event that comes again is a patch.
+    let is_elsewhere = |(verb, group, _): &&(String, String, String)| {
+        group.contains("gateway") || (group.contains("events") && verb == "patch")
+    };
+    let unused: Vec<_> = allowed.difference(&asked).filter(|access| !is_elsewhere(access)).collect();
+    assert!(!all || unused.is_empty(), "the Role allows {unused:?}, which nobody asks for");
     Ok(())
 }
