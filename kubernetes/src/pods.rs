@@ -35,6 +35,39 @@ pub struct Status {
     pod_ip: String,
     #[serde(default)]
     conditions: Vec<State>,
+    #[serde(default)]
+    container_statuses: Vec<Container>,
+}
+
+/// One of its containers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Container {
+    name: String,
+    #[serde(default)]
+    state: ContainerState,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct ContainerState {
+    running: Option<Running>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Running {
+    started_at: Option<Time>,
+}
+
+/// Istio's container: its restart does not make the application cold.
+const SIDECAR: &str = "istio-proxy";
+
+impl Status {
+    /// Of the pod, or of the container that was restarted last.
+    fn started(&self) -> Option<&Time> {
+        let of_app = self.container_statuses.iter().filter(|container| container.name != SIDECAR);
+        let restarted = of_app.filter_map(|container| container.state.running.as_ref()?.started_at.as_ref());
+        restarted.chain(&self.start_time).max()
+    }
 }
 
 /// One of its conditions.
@@ -78,6 +111,8 @@ pub fn strip(pod: &mut Pod) {
     };
     if let Some(status) = &mut pod.status {
         status.conditions.retain(|condition| condition.type_ == READY);
+        status.start_time = status.started().cloned();
+        status.container_statuses.clear();
     }
     pod.types = None;
 }
@@ -97,7 +132,7 @@ pub struct Seen {
     pub release: Option<String>,
     /// By the clock of the API server.
     pub created: Timestamp,
-    /// By the clock of its node.
+    /// The application in it, by the clock of its node.
     pub started: Option<Timestamp>,
     /// Whether it takes requests.
     pub is_ready: bool,
@@ -120,7 +155,7 @@ impl Seen {
             app: app.cloned(),
             release: release_of(labels).map(str::to_owned),
             created: creation_timestamp.as_ref()?.0,
-            started: status.start_time.as_ref().map(|time| time.0),
+            started: status.started().map(|time| time.0),
             is_ready: status.conditions.iter().any(|state| state.type_ == READY && state.status == "True"),
             owner: owner_references.iter().flatten().next().map(|owner| owner.uid.clone()),
         })
@@ -178,6 +213,11 @@ mod tests {
             "spec": { "nodeName": "n1", "containers": [{ "name": "shop", "image": "shop:2" }] },
             "status": {
                 "startTime": "2026-01-01T00:00:01Z", "podIP": "10.0.0.7",
+                "containerStatuses": [
+                    { "name": "shop", "image": "shop:2", "state": { "running": { "startedAt": "2026-01-01T00:00:30Z" } } },
+                    { "name": "istio-proxy", "state": { "running": { "startedAt": "2026-01-01T00:00:40Z" } } },
+                    { "name": "job", "state": { "terminated": { "exitCode": 0 } } },
+                ],
                 "conditions": [{ "type": "PodScheduled", "status": "True" }, { "type": "Ready", "status": "True" }],
             },
         })
@@ -191,6 +231,7 @@ mod tests {
         assert_eq!(Seen::of(&read), Some(whole.clone()));
         assert!(size_of::<Pod>() + serde_json::to_string(&read).unwrap().len() < 1_000, "{}", size_of::<Pod>());
         assert_eq!((whole.node.as_str(), whole.ip.as_str(), whole.is_ready), ("n1", "10.0.0.7", true));
+        assert_eq!(whole.started, Some("2026-01-01T00:00:30Z".parse().unwrap()), "restarted since");
         assert_eq!((whole.app.as_deref(), whole.release.as_deref()), (Some("shop"), Some("v2")));
     }
 

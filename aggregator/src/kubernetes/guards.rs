@@ -11,13 +11,16 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use serin_kubernetes::{
     discover::Pair,
-    pods::Seen,
+    pods::{self, Seen},
     reconcile::{self, Around, Outcome, Target, Unready, full_name, reconcile},
     release_guard::{ReleaseGuard, TargetRef},
 };
 
 use super::service;
-use crate::{config::Service, engine::Event};
+use crate::{
+    config::Service,
+    engine::{Event, Starts},
+};
 
 /// More ReleaseGuards than services in a `serin.yaml` are a mistake, too.
 const MAX_GUARDS: usize = 1_000;
@@ -38,6 +41,7 @@ pub(super) struct Kept {
     /// What is judged.
     pub(super) pair: Option<Pair>,
     service: Option<Arc<Service>>,
+    starts: Starts,
 }
 
 /// The pods of a namespace; `None`: not known yet.
@@ -57,6 +61,8 @@ pub(super) struct World<'a> {
 pub(super) struct Guards {
     kept: BTreeMap<String, Kept>,
     told: BTreeMap<String, Arc<Service>>,
+    /// When their pods were started, as the engine was told.
+    starts: BTreeMap<String, Starts>,
     /// Services that the configuration guards.
     configured: BTreeSet<String>,
 }
@@ -116,8 +122,15 @@ impl Guards {
         self.kept = kept;
         let wanted = self.kept.values().filter_map(|kept| kept.service.clone());
         let wanted: BTreeMap<String, Arc<Service>> = wanted.map(|service| (service.name.clone(), service)).collect();
-        let events = changes(&self.told, &wanted);
+        let mut events = changes(&self.told, &wanted);
         self.told = wanted;
+        let guarded = self.kept.values().filter(|kept| kept.service.is_some());
+        let starts = guarded.map(|kept| (kept.guard.spec.service.clone(), kept.starts.clone())).collect();
+        let before = std::mem::replace(&mut self.starts, starts);
+        let none = Starts::default();
+        let new = self.starts.iter().filter(|(service, starts)| before.get(*service).unwrap_or(&none) != *starts);
+        let new = new.map(|(service, starts)| (service.clone(), starts.clone()));
+        events.extend(new.map(|(service, starts)| Event::PodsStarted { service, starts }));
         events
     }
 }
@@ -136,14 +149,15 @@ fn look(guard: &Arc<ReleaseGuard>, world: &World<'_>, before: Option<&Kept>, tak
         None => shown(),
     };
     let around = Around { targets: &targets, pods, before: pair.as_ref(), taken, now: world.now };
+    let starts = starts(guard, pods.unwrap_or_default(), world.now);
     let (pair, note) = match reconcile(guard, &around) {
         Outcome::Guard { pair, note } => (pair, note),
-        Outcome::Wait { why, judged } => return Some(wait(guard, before, &why, judged)),
+        Outcome::Wait { why, judged } => return Some(Kept { starts, ..wait(guard, before, &why, judged) }),
     };
     Some(match service::of(&guard.spec, &namespace, &pair) {
         Ok(service) => {
             let ready = note.map_or_else(|| Ready::guarding(&pair), |note| Ready::of(true, &note));
-            Kept { guard: Arc::clone(guard), ready, pair: Some(pair), service: Some(Arc::new(service)) }
+            Kept { guard: Arc::clone(guard), ready, pair: Some(pair), service: Some(Arc::new(service)), starts }
         }
         Err(why) => {
             let judged = before.and_then(|before| before.pair.clone());
@@ -161,7 +175,16 @@ fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged:
         Some(Arc::new(service::held(&service)))
     });
     let pair = judged.filter(|_| held.is_some());
-    Kept { guard: Arc::clone(guard), ready: Ready::of(false, why), pair, service: held }
+    let starts = before.map(|before| before.starts.clone()).unwrap_or_default();
+    Kept { guard: Arc::clone(guard), ready: Ready::of(false, why), pair, service: held, starts }
+}
+
+/// When the pods of a service were started, by name and by address. Where a node's clock is off, nobody knows.
+fn starts(guard: &ReleaseGuard, pods: &[Seen], now: Timestamp) -> Starts {
+    let known = pods::of_service(pods, &guard.spec.service).filter(|pod| pod.skew_s(now).is_none());
+    let known = known.filter_map(|pod| Some((pod, u64::try_from(pod.started?.as_second()).ok()?)));
+    let both = known.flat_map(|(pod, second)| [(pod.name.clone(), second), (pod.ip.clone(), second)]);
+    both.filter(|(name, _)| !name.is_empty()).collect()
 }
 
 /// From what was told to what is to be.

@@ -28,9 +28,18 @@ fn split(weights: [u32; 3]) -> Target {
 
 /// What the engine is told when this is seen.
 fn seen(guards: &mut Guards, seen: &[Arc<ReleaseGuard>], target: Option<Target>) -> Vec<String> {
+    seen_with(guards, seen, target, &[])
+}
+
+fn seen_with(
+    guards: &mut Guards,
+    seen: &[Arc<ReleaseGuard>],
+    target: Option<Target>,
+    pods: &[pods::Seen],
+) -> Vec<String> {
     let target = |_: &str, _: &TargetRef| target.clone();
     let now = Timestamp::from_second(10_000).unwrap();
-    let world = World { guards: seen.to_vec(), target: &target, pods: &|_| Some(Ok(&[])), now };
+    let world = World { guards: seen.to_vec(), target: &target, pods: &|_| Some(Ok(pods)), now };
     let told = |event: Event| match event {
         Event::Guard(service) => {
             let acts = if service.rollback.has_targets() { "acting" } else { "held" };
@@ -134,4 +143,29 @@ fn one_that_is_being_deleted_is_gone() {
     seen(&mut guards, &[guard("shop", |_| ())], Some(canary()));
     let going = guard("shop", |guard| guard["metadata"]["deletionTimestamp"] = "2026-02-01T00:00:00Z".into());
     assert_eq!(seen(&mut guards, &[going], Some(canary())), ["unguard shop"]);
+}
+
+/// Pods that start again are told, those of a node whose clock is off are not.
+#[test]
+fn the_engine_is_told_when_pods_were_started() {
+    let pod = |name: &str, app: &str, started: i64| pods::Seen {
+        name: name.to_owned(),
+        ip: format!("ip-{name}"),
+        node: "n1".to_owned(),
+        app: Some(app.to_owned()),
+        release: Some("v2".to_owned()),
+        created: Timestamp::from_second(1_000).unwrap(),
+        started: Timestamp::from_second(started).ok(),
+        is_ready: true,
+        owner: None,
+    };
+    let shop = [guard("shop", |_| ())];
+    let mut guards = Guards::default();
+    let mut told = |pods: &[pods::Seen]| seen_with(&mut guards, &shop, Some(canary()), pods);
+    let first = told(&[pod("a", "shop", 2_000), pod("b", "cart", 2_000), pod("c", "shop", 99_000)]);
+    assert_eq!(first[0], "guard shop v2 acting");
+    assert!(first[1].contains("\"a\": 2000") && first[1].contains("\"ip-a\": 2000"), "{first:?}");
+    assert!(!first[1].contains("\"b\"") && !first[1].contains("\"c\""), "{first:?}");
+    assert_eq!(told(&[pod("a", "shop", 2_000)]), NONE);
+    assert!(told(&[pod("a", "shop", 3_000)])[0].contains("3000"));
 }
