@@ -36,11 +36,16 @@ fn guard() -> Value {
     })
 }
 
-fn put_pod(cluster: &Cluster, release: &str, created: &str) {
+/// A pod with its ReplicaSet.
+fn put_pod(cluster: &Cluster, release: &str, set: &str, created: &str) {
     let name = format!("shop-{release}-1");
+    let owner = format!("set-{release}");
+    let set = json!({ "metadata": { "name": owner, "namespace": NAMESPACE, "uid": owner, "creationTimestamp": set }, "spec": {} });
+    cluster.put(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/replicasets/{owner}"), set);
+    let owners = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner }]);
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": name, "namespace": NAMESPACE, "uid": name, "creationTimestamp": created, "labels": { "app": "shop", "version": release } },
+        "metadata": { "name": name, "namespace": NAMESPACE, "uid": name, "creationTimestamp": created, "ownerReferences": owners, "labels": { "app": "shop", "version": release } },
         "spec": { "nodeName": "n1", "containers": [{ "name": "shop" }] },
         "status": { "startTime": created, "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] },
     });
@@ -59,8 +64,9 @@ impl World {
         let cluster = Cluster::start().await?;
         cluster.put(ROUTES, virtual_service());
         cluster.put(GUARD, guard());
-        put_pod(&cluster, "v1", "2026-01-01T00:00:00Z");
-        put_pod(&cluster, "v2", "2026-01-02T00:00:00Z");
+        // The stable release's pod is the younger one: it was made again on another node.
+        put_pod(&cluster, "v1", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z");
+        put_pod(&cluster, "v2", "2026-01-02T00:00:00Z", "2026-01-02T00:00:00Z");
         let text = format!(
             "listen: {{ grpc: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\" }}\ndata_dir: {}\nkubernetes: {{ namespaces: [{NAMESPACE}] }}\n",
             json!(dir.path().join("serin-data"))

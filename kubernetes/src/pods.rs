@@ -17,6 +17,13 @@ use crate::discover::{self, RELEASE_LABELS, release_of};
 /// A pod as the API server sends it.
 pub type Pod = Object<Spec, Status>;
 
+/// A ReplicaSet, of which only its metadata are of interest.
+pub type ReplicaSet = Object<Nothing, Nothing>;
+
+/// What is not read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Nothing {}
+
 /// Where it runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -91,7 +98,20 @@ pub fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "Pod"), "pods")
 }
 
+/// For a watch of ReplicaSets.
+pub fn owners() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", "ReplicaSet"), "replicasets")
+}
+
 /// Takes out what is of no use here.
+pub fn strip_owner(owner: &mut ReplicaSet) {
+    let ObjectMeta { name, namespace, uid, resource_version, creation_timestamp, .. } =
+        std::mem::take(&mut owner.metadata);
+    owner.metadata = ObjectMeta { name, namespace, uid, resource_version, creation_timestamp, ..ObjectMeta::default() };
+    owner.types = None;
+}
+
+/// The same of a pod.
 pub fn strip(pod: &mut Pod) {
     let ObjectMeta { name, namespace, uid, resource_version, creation_timestamp, labels, owner_references, .. } =
         std::mem::take(&mut pod.metadata);
@@ -138,6 +158,8 @@ pub struct Seen {
     pub is_ready: bool,
     /// The uid of its ReplicaSet, or of whatever else made it.
     pub owner: Option<String>,
+    /// When that was created, where it is known.
+    pub owner_created: Option<Timestamp>,
 }
 
 impl Seen {
@@ -158,6 +180,7 @@ impl Seen {
             started: status.started().map(|time| time.0),
             is_ready: status.conditions.iter().any(|state| state.type_ == READY && state.status == "True"),
             owner: owner_references.iter().flatten().next().map(|owner| owner.uid.clone()),
+            owner_created: None,
         })
     }
 
@@ -178,17 +201,12 @@ pub fn of_service<'a>(pods: &'a [Seen], service: &str) -> impl Iterator<Item = &
     pods.iter().filter(move |pod| pod.app.as_ref().is_none_or(|app| *app == service || *app == short))
 }
 
-/// As [`discover`](mod@crate::discover) has them: a release is as old as the first pod of its ReplicaSet that is still there.
-pub fn by_release<'a>(pods: impl Iterator<Item = &'a Seen> + Clone) -> Vec<discover::Pod> {
-    let mut oldest: BTreeMap<&str, Timestamp> = BTreeMap::new();
-    for (owner, pod) in pods.clone().filter_map(|pod| Some((pod.owner.as_deref()?, pod))) {
-        let since = oldest.entry(owner).or_insert(pod.created);
-        *since = pod.created.min(*since);
-    }
+/// As [`discover`](mod@crate::discover) has them. A release is as old as its ReplicaSet: its pods may all have been made again, on
+/// other nodes. Where something else made them, as old as the first that is still there.
+pub fn by_release<'a>(pods: impl Iterator<Item = &'a Seen>) -> Vec<discover::Pod> {
     let known = |pod: &Seen| {
-        let since = pod.owner.as_deref().and_then(|owner| oldest.get(owner).copied());
-        let release = pod.release.clone()?;
-        Some(discover::Pod { release, since: since.unwrap_or(pod.created), ready: pod.is_ready })
+        let (release, since) = (pod.release.clone()?, pod.owner_created.unwrap_or(pod.created));
+        Some(discover::Pod { release, since, ready: pod.is_ready })
     };
     pods.filter_map(known).collect()
 }
@@ -268,13 +286,26 @@ mod tests {
         assert!(is_of(&seen, "cart"), "nothing says that it is not");
     }
 
-    /// A pod that was made again does not make its release younger.
+    /// Pods that were made again do not make their release younger.
     #[test]
     fn a_release_is_as_old_as_its_replica_set() {
-        let old = Seen::of(&serde_json::from_value(pod()).unwrap()).unwrap();
-        let again = Seen { created: "2026-02-01T00:00:00Z".parse().unwrap(), ..old.clone() };
-        let alone = Seen { owner: None, ..again.clone() };
-        let since: Vec<_> = by_release([&old, &again, &alone].into_iter()).into_iter().map(|pod| pod.since).collect();
-        assert_eq!(since, [old.created, old.created, again.created]);
+        let alone = Seen::of(&serde_json::from_value(pod()).unwrap()).unwrap();
+        let older = "2025-01-01T00:00:00Z".parse().unwrap();
+        let owned = Seen { owner_created: Some(older), ..alone.clone() };
+        let since: Vec<_> = by_release([&alone, &owned].into_iter()).into_iter().map(|pod| pod.since).collect();
+        assert_eq!(since, [alone.created, older]);
+    }
+
+    #[test]
+    fn of_a_replica_set_little_is_kept() {
+        let mut set: ReplicaSet = serde_json::from_value(json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": { "name": "shop-v2", "uid": "rs", "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": { "a": "x" } },
+            "spec": { "replicas": 3, "template": { "spec": { "containers": [] } } }, "status": { "replicas": 3 },
+        }))
+        .unwrap();
+        strip_owner(&mut set);
+        let kept = json!({ "metadata": { "name": "shop-v2", "uid": "rs", "creationTimestamp": "2026-01-01T00:00:00Z" }, "spec": {}, "status": {} });
+        assert_eq!(serde_json::to_value(&set).unwrap(), kept);
     }
 }

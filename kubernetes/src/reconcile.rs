@@ -141,7 +141,7 @@ fn pair(
     }
     let namespace = guard.namespace().unwrap_or_default();
     let pods = around.pods.map_err(|why| Unready::NotWatched { what: "pods".to_owned(), why: why.to_owned() })?;
-    let pods = pods::by_release(pods::of_service(pods, &guard.spec.service).collect::<Vec<_>>().into_iter());
+    let pods = pods::by_release(pods::of_service(pods, &guard.spec.service));
     let mut each: Vec<Result<Pair, NoTrial>> = objects
         .iter()
         .map(|(target, object)| discover(object, target, &namespace, &pods, before).or_else(|why| named(guard, why)))

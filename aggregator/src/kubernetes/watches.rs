@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client, Resource,
     api::{ApiResource, DynamicObject, GroupVersionKind},
@@ -16,7 +17,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use serin_kubernetes::{
-    pods::{self, Pod},
+    pods::{self, Pod, ReplicaSet},
     reconcile::Target,
     release_guard::{ReleaseGuard, TargetKind, TargetRef},
 };
@@ -35,6 +36,7 @@ pub(super) struct Watches {
     scopes: Vec<Option<String>>,
     guards: Vec<Watch<Guard>>,
     pods: Vec<Watch<Pod>>,
+    owners: Vec<Watch<ReplicaSet>>,
     targets: BTreeMap<(usize, &'static str), Watch<DynamicObject>>,
     changed: Arc<Notify>,
     tasks: JoinSet<()>,
@@ -61,7 +63,13 @@ impl Watches {
             Watch::start(api(&client, namespace.as_deref(), &kind), ("pods", kind), pods::strip, &changed, &mut tasks)
         };
         let pods = scopes.iter().map(of_pods).collect();
-        Watches { scopes, guards, pods, targets: BTreeMap::new(), changed, tasks, client }
+        let of_owners = |namespace: &Option<String>| {
+            let kind = pods::owners();
+            let api = api(&client, namespace.as_deref(), &kind);
+            Watch::start(api, ("replicasets", kind), pods::strip_owner, &changed, &mut tasks)
+        };
+        let owners = scopes.iter().map(of_owners).collect();
+        Watches { scopes, guards, pods, owners, targets: BTreeMap::new(), changed, tasks, client }
     }
 
     /// Returns when something changed since the last time.
@@ -121,14 +129,24 @@ impl Watches {
     pub(super) fn pods(&self, namespaces: BTreeSet<String>) -> BTreeMap<String, Result<Vec<pods::Seen>, String>> {
         let mut found = BTreeMap::new();
         for namespace in namespaces {
-            let Some(watch) = self.scope(&namespace).and_then(|scope| self.pods.get(scope)) else { continue };
-            let Some(listed) = watch.listed() else { continue };
-            found.insert(namespace, listed.map(|()| Vec::new()));
+            let Some(scope) = self.scope(&namespace) else { continue };
+            let (Some(pods), Some(owners)) = (self.pods.get(scope), self.owners.get(scope)) else { continue };
+            // Ages without ReplicaSets may be the wrong way round.
+            let (Some(pods), Some(owners)) = (pods.listed(), owners.listed()) else { continue };
+            let owners = owners.map_err(|why| format!("replicasets: {why}"));
+            found.insert(namespace, pods.and(owners).map(|()| Vec::new()));
         }
-        for pod in self.pods.iter().flat_map(|watch| watch.all()) {
+        let owners = self.owners.iter().flat_map(Watch::all);
+        let created = owners
+            .filter_map(|owner| Some((owner.metadata.uid.clone()?, owner.metadata.creation_timestamp.clone()?.0)));
+        let created: BTreeMap<String, Timestamp> = created.collect();
+        for pod in self.pods.iter().flat_map(Watch::all) {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             if let Some(Ok(of_it)) = found.get_mut(namespace) {
-                of_it.extend(pods::Seen::of(&pod));
+                of_it.extend(pods::Seen::of(&pod).map(|pod| {
+                    let owner_created = pod.owner.as_ref().and_then(|owner| created.get(owner).copied());
+                    pods::Seen { owner_created, ..pod }
+                }));
             }
         }
         found

@@ -113,6 +113,7 @@ fn the_rules_are_exactly_what_is_needed() {
         ("serin.dev", "releaseguards", &["list", "watch"]),
         ("serin.dev", "releaseguards/status", &["patch"]),
         ("", "pods", &["list", "watch"]),
+        ("apps", "replicasets", &["list", "watch"]),
         // apply, hold; and the controller's watches
         ("networking.istio.io", "virtualservices", &["get", "list", "watch", "patch"]),
         ("gateway.networking.k8s.io", "httproutes", &["get", "list", "watch", "patch"]),

@@ -50,6 +50,7 @@ fn pod(app: &str, release: &str, created: i64) -> Seen {
         started: Some(at(created + 1)),
         is_ready: true,
         owner: None,
+        owner_created: None,
     }
 }
 
@@ -230,6 +231,18 @@ fn without_a_candidate_nothing_is_guarded() {
     let next = [pod("shop", "v2", 2_000), pod("shop", "v3", 5_000)];
     let outcome = reconciled(&guard(|_| ()), Target::Found(split(&[("v2", 90), ("v3", 10)])), &next, Some(&v1_v2()));
     assert!(matches!(&outcome, Outcome::Guard { pair, note: None } if pair.candidate == "v3"), "{outcome:?}");
+}
+
+/// Every pod of the stable release was made again, on other nodes, before anybody looked: half of the requests each tells nothing.
+#[test]
+fn pods_that_were_made_again_do_not_turn_the_trial_round() {
+    let of = |release, created, owner_created: i64| Seen {
+        owner_created: Some(at(owner_created)),
+        ..pod("shop", release, created)
+    };
+    let pods = [of("v1", 5_000, 1_000), of("v2", 2_000, 2_000)];
+    let outcome = reconciled(&guard(|_| ()), Target::Found(split(&[("v1", 50), ("v2", 50)])), &pods, None);
+    assert_eq!(outcome, Outcome::Guard { pair: v1_v2(), note: None });
 }
 
 /// The releases are named, but the object does not have them so.

@@ -158,6 +158,7 @@ fn the_engine_is_told_when_pods_were_started() {
         started: Timestamp::from_second(started).ok(),
         is_ready: true,
         owner: None,
+        owner_created: None,
     };
     let shop = [guard("shop", |_| ())];
     let mut guards = Guards::default();
