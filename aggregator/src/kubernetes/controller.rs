@@ -41,8 +41,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the API server may take for a status.
 const REQUEST: Duration = Duration::from_secs(5);
 
+/// Statuses that are being written: of 1,000 guards, each every 5 s.
+const WRITES: usize = 200;
+
 /// What is told of one ReleaseGuard.
 struct Telling {
+    uid: Option<String>,
     told: Told,
     conditions: Vec<Condition>,
 }
@@ -89,9 +93,11 @@ pub async fn run(client: Client, config: Kubernetes, configured: BTreeSet<String
                     return;
                 }
             }
-            Some(Ok((guard, Err(why)))) = controller.writes.join_next() => {
-                tracing::warn!("the status of ReleaseGuard {guard} is not written: {why}");
-                controller.throttle.failed(&guard);
+            Some(written) = controller.writes.join_next() => {
+                if let Ok((guard, Err(why))) = written {
+                    tracing::warn!("the status of ReleaseGuard {guard} is not written: {why}");
+                    controller.throttle.failed(&guard);
+                }
             }
         }
     }
@@ -110,14 +116,14 @@ impl Controller {
 
     /// What the engine is to be told of what changed.
     fn look(&mut self) -> Vec<Event> {
-        let guards = self.watches.guards();
+        let (guards, unread) = self.watches.guards();
         self.watches.name(&guards);
         let namespaces: BTreeSet<String> = guards.iter().filter_map(|guard| guard.namespace()).collect();
         let pods = self.watches.pods(namespaces);
         let pods = |namespace: &str| Some(pods.get(namespace)?.as_deref().map_err(String::as_str));
         let watches = &self.watches;
         let target = |namespace: &str, target: &_| watches.target(namespace, target);
-        let world = World { guards, target: &target, pods: &pods, now: now() };
+        let world = World { guards, unread, target: &target, pods: &pods, now: now() };
         let events = self.guards.reconcile(&world);
         self.telling.retain(|name, _| self.guards.is_kept(name));
         self.throttle.retain(|name| self.guards.is_kept(name));
@@ -126,27 +132,37 @@ impl Controller {
 
     /// Whether the engine is still there.
     async fn tell(&mut self) -> bool {
-        let services: BTreeSet<String> = self.guards.kept().map(|(_, kept)| kept.guard.spec.service.clone()).collect();
+        let mut services: BTreeSet<String> =
+            self.guards.kept().map(|(_, kept)| kept.guard.spec.service.clone()).collect();
         let asked = self.engine.ask(move |engine, _| {
+            // Of several aggregators the one that judges a service tells of it.
+            services.retain(|service| engine.judges(service));
             let verdicts = engine.verdicts().filter(|verdict| services.contains(&verdict.service)).cloned();
             let verdicts: BTreeMap<String, Verdict> = verdicts.map(|of| (of.service.clone(), of)).collect();
             let newest = |service: &String| Some((service.clone(), engine.decisions(service, 1).pop()?));
             let decisions: BTreeMap<String, Decision> = services.iter().filter_map(newest).collect();
-            (verdicts, decisions)
+            (services, verdicts, decisions)
         });
-        let Ok((verdicts, decisions)) = asked.await else { return false };
-        for (name, kept) in self.guards.kept() {
+        let Ok((services, verdicts, decisions)) = asked.await else { return false };
+        for (name, kept) in self.guards.kept().filter(|(_, kept)| services.contains(&kept.guard.spec.service)) {
+            if self.writes.len() >= WRITES {
+                break;
+            }
             // Another one's verdict is not this one's.
             let service = kept.pair.as_ref().map(|_| &kept.guard.spec.service);
             let verdict = service.and_then(|service| verdicts.get(service));
             let decision = service.and_then(|service| decisions.get(service));
             let telling = self.telling.entry(name.clone()).or_insert_with(|| Telling::of(kept, self.began));
+            if telling.uid != kept.guard.uid() {
+                *telling = Telling::of(kept, self.began);
+            }
             let Kept { guard, ready, pair, .. } = kept;
             let known = Known { guard, ready, pair: pair.as_ref(), verdict, decision };
             let status = status(&known, &telling.conditions, now());
             let news = telling.told.news(verdict, decision);
             telling.conditions.clone_from(&status.conditions);
-            let status = self.throttle.is_due(name, noticed(&status), shell::now()).then_some(status);
+            let text = format!("{:?} {}", telling.uid, noticed(&status));
+            let status = self.throttle.is_due(name, text, shell::now()).then_some(status);
             if status.is_some() || !news.is_empty() {
                 let write = write(self.client.clone(), self.recorder.clone(), Arc::clone(guard), status, news);
                 self.writes.spawn(write);
@@ -159,7 +175,8 @@ impl Controller {
 impl Telling {
     fn of(kept: &Kept, began: UnixMicros) -> Self {
         let status = kept.guard.status.clone().unwrap_or_default();
-        Telling { told: Told::new(status.verdict, began.0), conditions: status.conditions }
+        let told = Told::new(status.verdict, began.0);
+        Telling { uid: kept.guard.uid(), told, conditions: status.conditions }
     }
 }
 

@@ -50,6 +50,8 @@ type PodsOf<'a> = dyn Fn(&str) -> Option<Result<&'a [Seen], &'a str>> + 'a;
 /// What the watches have. `None` of anything: it is not known yet.
 pub(super) struct World<'a> {
     pub(super) guards: Vec<Arc<ReleaseGuard>>,
+    /// Those that are there and cannot be read.
+    pub(super) unread: BTreeSet<String>,
     /// Of a namespace.
     pub(super) target: &'a dyn Fn(&str, &TargetRef) -> Option<Target>,
     pub(super) pods: &'a PodsOf<'a>,
@@ -108,7 +110,8 @@ impl Guards {
                 None => None,
             };
             acting += usize::from(taken.is_none());
-            let before = self.kept.get(&name);
+            // One that was made anew is another one.
+            let before = self.kept.get(&name).filter(|before| before.guard.uid() == guard.uid());
             let looked = if acting > MAX_GUARDS {
                 let why =
                     format!("there are over {MAX_GUARDS} ReleaseGuards: delete some, or run a serin for each part");
@@ -119,6 +122,8 @@ impl Guards {
             // What is not known yet stays as it was.
             kept.extend(looked.or_else(|| before.cloned()).map(|kept| (name, kept)));
         }
+        let unread = world.unread.iter().filter_map(|name| Some((name.clone(), self.kept.get(name)?.clone())));
+        kept.extend(unread);
         self.kept = kept;
         let wanted = self.kept.values().filter_map(|kept| kept.service.clone());
         let wanted: BTreeMap<String, Arc<Service>> = wanted.map(|service| (service.name.clone(), service)).collect();

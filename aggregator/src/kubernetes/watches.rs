@@ -38,6 +38,8 @@ pub(super) struct Watches {
     pods: Vec<Watch<Pod>>,
     owners: Vec<Watch<ReplicaSet>>,
     targets: BTreeMap<(usize, &'static str), Watch<DynamicObject>>,
+    /// ReleaseGuards that cannot be read, and why.
+    unread: BTreeMap<String, String>,
     changed: Arc<Notify>,
     tasks: JoinSet<()>,
 }
@@ -69,7 +71,17 @@ impl Watches {
             Watch::start(api, ("replicasets", kind), pods::strip_owner, &changed, &mut tasks)
         };
         let owners = scopes.iter().map(of_owners).collect();
-        Watches { scopes, guards, pods, owners, targets: BTreeMap::new(), changed, tasks, client }
+        Watches {
+            scopes,
+            guards,
+            pods,
+            owners,
+            targets: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            changed,
+            tasks,
+            client,
+        }
     }
 
     /// Returns when something changed since the last time.
@@ -77,22 +89,25 @@ impl Watches {
         self.changed.notified().await;
     }
 
-    /// All that can be read.
-    pub(super) fn guards(&self) -> Vec<Arc<ReleaseGuard>> {
-        let seen = self.guards.iter().flat_map(|watch| watch.all());
-        let read = seen.filter_map(|guard| match &guard.0 {
-            Ok(guard) => Some(Arc::new(guard.clone())),
-            Err(why) => {
-                let (namespace, name) = (why.metadata.namespace.as_deref(), why.metadata.name.as_deref());
-                tracing::warn!(
-                    namespace,
-                    name,
-                    "a ReleaseGuard cannot be read and is left out: {why}; is its CRD this version's?"
-                );
-                None
+    /// All that can be read; and which cannot, as `namespace/name`.
+    pub(super) fn guards(&mut self) -> (Vec<Arc<ReleaseGuard>>, BTreeSet<String>) {
+        let (mut read, mut unread) = (Vec::new(), BTreeMap::new());
+        for guard in self.guards.iter().flat_map(Watch::all) {
+            match &guard.0 {
+                Ok(guard) => read.push(Arc::new(guard.clone())),
+                Err(why) => {
+                    let name = |name: &Option<String>| name.clone().unwrap_or_default();
+                    let full_name = format!("{}/{}", name(&why.metadata.namespace), name(&why.metadata.name));
+                    unread.insert(full_name, why.to_string());
+                }
             }
-        });
-        read.collect()
+        }
+        for (name, why) in unread.iter().filter(|(name, why)| self.unread.get(*name) != Some(why)) {
+            tracing::warn!("ReleaseGuard {name} cannot be read and stays as it was: {why}; is its CRD this version's?");
+        }
+        let names = unread.keys().cloned().collect();
+        self.unread = unread;
+        (read, names)
     }
 
     /// Begins to watch the kinds that are named.

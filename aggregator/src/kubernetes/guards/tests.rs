@@ -39,7 +39,8 @@ fn seen_with(
 ) -> Vec<String> {
     let target = |_: &str, _: &TargetRef| target.clone();
     let now = Timestamp::from_second(10_000).unwrap();
-    let world = World { guards: seen.to_vec(), target: &target, pods: &|_| Some(Ok(pods)), now };
+    let world =
+        World { guards: seen.to_vec(), unread: BTreeSet::new(), target: &target, pods: &|_| Some(Ok(pods)), now };
     let told = |event: Event| match event {
         Event::Guard(service) => {
             let acts = if service.rollback.has_targets() { "acting" } else { "held" };
@@ -135,6 +136,27 @@ fn of_two_guards_of_a_service_the_older_one_is_heard() {
     let mut configured = Guards::new(["shop".to_owned()].into());
     assert_eq!(seen(&mut configured, &[older], Some(canary())), NONE);
     assert!(configured.kept["prod/z"].ready.message.contains("guarded by serin.yaml already"));
+}
+
+/// Serin is older than its CRD, say.
+#[test]
+fn one_that_cannot_be_read_any_more_stays_as_it_was() {
+    let mut guards = Guards::default();
+    seen(&mut guards, &[guard("shop", |_| ())], Some(canary()));
+    let (target, now) = (|_: &str, _: &TargetRef| None, Timestamp::from_second(10_000).unwrap());
+    let unread = ["prod/shop", "prod/other"].map(str::to_owned).into();
+    let world = World { guards: Vec::new(), unread, target: &target, pods: &|_| None, now };
+    assert_eq!(guards.reconcile(&world).len(), 0);
+    assert!(guards.is_kept("prod/shop") && !guards.is_kept("prod/other"));
+}
+
+#[test]
+fn one_that_is_made_anew_begins_anew() {
+    let with_uid = |uid: &str| guard("shop", |guard| guard["metadata"]["uid"] = uid.into());
+    let mut guards = Guards::default();
+    seen(&mut guards, &[with_uid("1")], Some(canary()));
+    assert_eq!(seen(&mut guards, &[with_uid("1")], Some(Target::Missing)), ["guard shop v2 held"]);
+    assert_eq!(seen(&mut guards, &[with_uid("2")], Some(Target::Missing)), ["unguard shop"]);
 }
 
 #[test]
