@@ -55,7 +55,7 @@ fn put_pod(cluster: &Cluster, release: &str, set: &str, created: &str) {
 struct World {
     cluster: Cluster,
     serin: Serin,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl World {
@@ -71,12 +71,15 @@ impl World {
             "listen: {{ grpc: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\" }}\ndata_dir: {}\nkubernetes: {{ namespaces: [{NAMESPACE}] }}\n",
             json!(dir.path().join("serin-data"))
         );
-        let config = dir.path().join("serin.yaml");
-        std::fs::write(&config, text)?;
-        let kubeconfig = cluster.kubeconfig(dir.path())?;
-        let log = dir.path().join("serin.log");
-        let serin = Serin::start_in(&config, &log, &[], &[("KUBECONFIG", &kubeconfig)]).await?;
-        Ok(World { cluster, serin, _dir: dir })
+        std::fs::write(dir.path().join("serin.yaml"), text)?;
+        let serin = serin(&cluster, &dir).await?;
+        Ok(World { cluster, serin, dir })
+    }
+
+    async fn restart(&mut self) -> Result<()> {
+        self.serin.process.kill();
+        self.serin = serin(&self.cluster, &self.dir).await?;
+        Ok(())
     }
 
     /// The candidate that is judged; empty without any.
@@ -103,12 +106,21 @@ impl World {
         conditions.iter().map(|c| format!("{}={} {}", word(c, "type"), word(c, "status"), word(c, "reason"))).collect()
     }
 
-    /// Waits until something is asked once more.
-    async fn is_asked(&self, start: &str) -> Result<()> {
-        let count = || self.cluster.asked().iter().filter(|asked| asked.starts_with(start)).count();
-        let before = count();
-        poll::until(start, SOON, async || Ok((count() > before).then_some(()))).await
+    /// How often something was asked.
+    fn asked(&self, start: &str) -> usize {
+        self.cluster.asked().iter().filter(|asked| asked.starts_with(start)).count()
     }
+
+    /// Waits until it is asked once more.
+    async fn is_asked(&self, start: &str, before: usize) -> Result<()> {
+        poll::until(start, SOON, async || Ok((self.asked(start) > before).then_some(()))).await
+    }
+}
+
+async fn serin(cluster: &Cluster, dir: &TempDir) -> Result<Serin> {
+    let kubeconfig = cluster.kubeconfig(dir.path())?;
+    let (config, log) = (dir.path().join("serin.yaml"), dir.path().join("serin.log"));
+    Serin::start_in(&config, &log, &[], &[("KUBECONFIG", &kubeconfig)]).await
 }
 
 fn weights(object: &Value) -> Vec<Option<u64>> {
@@ -117,7 +129,7 @@ fn weights(object: &Value) -> Vec<Option<u64>> {
 
 #[tokio::test]
 async fn a_slow_candidate_of_a_release_guard_is_taken_out() -> Result<()> {
-    let world = World::start().await?;
+    let mut world = World::start().await?;
     world.judges("v2").await?;
     let feed = tokio::spawn(gateway(world.serin.grpc));
     world.says("RolledBack=True Written").await?;
@@ -140,6 +152,14 @@ async fn a_slow_candidate_of_a_release_guard_is_taken_out() -> Result<()> {
     // With the candidate out of traffic the trial's releases are known all the same.
     world.says("Ready=True OneRelease").await?;
     assert_eq!(world.candidate().await, "v2");
+    // So they are after a restart, from the status; and nothing is told twice.
+    let (before, status) = (world.conditions(), "PATCH /apis/serin.dev");
+    let asked = world.asked(status);
+    world.restart().await?;
+    world.judges("v2").await?;
+    world.is_asked(status, asked).await?;
+    assert_eq!(world.conditions(), before);
+    assert_eq!(world.cluster.list(EVENTS).len(), events.len(), "{:?}", world.cluster.list(EVENTS));
     keeps_to_its_role(&world.cluster, true)
 }
 
@@ -167,8 +187,9 @@ async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
     rename("v4")?;
     split("v4")?;
     world.judges("v4").await?;
+    let asked = world.asked("GET /apis/serin.dev");
     world.cluster.set_down(true);
-    world.is_asked("GET /apis/serin.dev").await?;
+    world.is_asked("GET /apis/serin.dev", asked).await?;
     assert_eq!(world.candidate().await, "v4", "it is guarded on");
     world.cluster.set_down(false);
     world.cluster.delete(ROUTES);
