@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -173,14 +174,9 @@ fn the_engine_is_told_when_pods_were_started() {
     let pod = |name: &str, app: &str, started: i64| pods::Seen {
         name: name.to_owned(),
         ip: format!("ip-{name}"),
-        node: "n1".to_owned(),
         app: Some(app.to_owned()),
-        release: Some("v2".to_owned()),
-        created: Timestamp::from_second(1_000).unwrap(),
         started: Timestamp::from_second(started).ok(),
-        is_ready: true,
-        owner: None,
-        owner_created: None,
+        ..pod("v2", 1_000)
     };
     let shop = [guard("shop", |_| ())];
     let mut guards = Guards::default();
@@ -191,4 +187,78 @@ fn the_engine_is_told_when_pods_were_started() {
     assert!(!first[1].contains("\"b\"") && !first[1].contains("\"c\""), "{first:?}");
     assert_eq!(told(&[pod("a", "shop", 2_000)]), NONE);
     assert!(told(&[pod("a", "shop", 3_000)])[0].contains("3000"));
+}
+
+/// What is seen of the target: `None` is an API server that has not told yet.
+fn any_target() -> impl Strategy<Value = Option<Target>> {
+    prop_oneof![
+        4 => Just(Some(canary())),
+        2 => Just(Some(split([100, 0, 0]))),
+        1 => Just(Some(split([70, 10, 20]))),
+        1 => Just(Some(split([80, 0, 20]))),
+        1 => Just(Some(split([0, 0, 0]))),
+        1 => Just(Some(Target::Missing)),
+        1 => Just(Some(Target::NotWatched("403".to_owned()))),
+        2 => Just(None),
+    ]
+}
+
+fn pod(release: &str, second: i64) -> pods::Seen {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    pods::Seen {
+        name: format!("shop-{release}"),
+        ip: String::new(),
+        node: "n1".to_owned(),
+        app: Some("shop".to_owned()),
+        release: Some(release.to_owned()),
+        created: at(second),
+        started: None,
+        is_ready: true,
+        owner: None,
+        owner_created: None,
+    }
+}
+
+proptest! {
+    /// Whatever is seen in whatever order: what acts is ready, what is not told changes nothing, and what the engine was told adds up.
+    #[test]
+    fn only_what_is_ready_acts(
+        steps in proptest::collection::vec((any_target(), 0..4_u8, 0..3_usize), 1..40),
+        named in any::<bool>(),
+    ) {
+        let found = guard("shop", |guard| {
+            guard["spec"].as_object_mut().unwrap().retain(|key, _| named || (key != "baseline" && key != "candidate"));
+        });
+        let pods = [pod("v1", 1_000), pod("v2", 2_000), pod("v3", 3_000)];
+        let mut guards = Guards::default();
+        let mut engine = BTreeMap::new();
+        for (target, there, without) in steps {
+            let target = |_: &str, _: &TargetRef| target.clone();
+            let seen: Vec<Arc<ReleaseGuard>> = (there > 0).then(|| Arc::clone(&found)).into_iter().collect();
+            let here: Vec<pods::Seen> = pods.iter().skip(without).cloned().collect();
+            let of_pods = |_: &str| Some(Ok(here.as_slice()));
+            let now = Timestamp::from_second(10_000).unwrap();
+            let world = World { guards: seen, unread: BTreeSet::new(), target: &target, pods: &of_pods, now };
+            let is_told = (world.target)("prod", &found.spec.targets[0]).is_some();
+            let before = engine.clone();
+            for event in guards.reconcile(&world) {
+                match event {
+                    Event::Guard(service) => drop(engine.insert(service.name.clone(), service)),
+                    Event::Unguard { service } => drop(engine.remove(&service)),
+                    _ => {}
+                }
+            }
+            if there == 0 {
+                prop_assert!(engine.is_empty());
+            } else if !is_told {
+                prop_assert_eq!(&engine, &before);
+            } else {
+                let kept = &guards.kept["prod/shop"];
+                let acts = engine.get("shop").is_some_and(|service| service.rollback.has_targets());
+                prop_assert_eq!(acts, kept.ready.is_ready, "{:?}", kept);
+                let judged = engine.get("shop").map(|service| service.candidate.as_str());
+                prop_assert_eq!(judged, kept.pair.as_ref().map(|pair| pair.candidate.as_str()));
+            }
+        }
+    }
 }
