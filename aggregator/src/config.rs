@@ -3,6 +3,7 @@
 //! text -> `yaml` (a tree with lines) -> `read` (keys, ranges, defaults; through `section` and `scalar`) -> [`Config`]
 //! or all [`Problems`]. All of it is pure; who calls it reads the file.
 
+mod kubernetes;
 mod notify;
 mod object;
 mod problem;
@@ -18,6 +19,7 @@ use serin_judge::Policy;
 use serin_kubernetes::{object::ObjectRef, release_guard::TargetRef};
 use serin_proto::v1::Vantage;
 
+pub use kubernetes::Kubernetes;
 pub use problem::{Problem, Problems};
 pub(crate) use scalar::{NATS, is_nats};
 
@@ -40,8 +42,10 @@ pub struct Config {
     pub exporters: Vec<Exporter>,
     /// How long what was counted is kept, and how finely.
     pub retention: Retention,
-    /// The services to judge, at least one, with distinct names.
+    /// The services to judge, with distinct names: at least one, unless a cluster is watched.
     pub services: Vec<Service>,
+    /// Which ReleaseGuards are services as well (`kubernetes`); `None`: no cluster is watched.
+    pub kubernetes: Option<Kubernetes>,
     /// Who is told of decisions, and of what became of them.
     pub notify: Vec<Receiver>,
 }

@@ -42,6 +42,7 @@ use guard::Guard;
 
 pub use admission::Overload;
 pub use decision::Written;
+pub use evidence::Starts;
 pub use guard::Recorded;
 pub use shared::{Logged, Shared, Taken};
 
@@ -97,6 +98,13 @@ pub enum Event {
         service: String,
         /// The candidate's share of them, 0 to 1. `None` where it is not known, or not the same everywhere.
         share: Option<f64>,
+    },
+    /// It is known when a service's pods were started.
+    PodsStarted {
+        /// Its name.
+        service: String,
+        /// Those that are there.
+        starts: Starts,
     },
     /// A proxy pushed its own counters.
     ProxyPushed {
@@ -352,6 +360,10 @@ impl Engine {
             }
             Event::Weighed { service, share } => {
                 self.guard_of(&service).into_iter().for_each(|guard| guard.weighed(share, now));
+                Vec::new()
+            }
+            Event::PodsStarted { service, starts } => {
+                self.guard_of(&service).into_iter().for_each(|guard| guard.started(starts.clone()));
                 Vec::new()
             }
             Event::Durable { acks } => self.durable(acks),

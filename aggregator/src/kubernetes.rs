@@ -1,4 +1,12 @@
-//! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`].
+//! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`]; and ReleaseGuards as services: `controller`.
+
+mod controller;
+mod guards;
+mod news;
+mod service;
+mod status;
+mod throttle;
+mod watches;
 
 use std::time::Duration;
 
@@ -7,6 +15,8 @@ use serin_kubernetes::{
     apply::{Applied, Options, apply},
     connect,
 };
+
+pub use controller::run as control;
 
 use crate::{
     config::{Config, Object, Service},
@@ -20,17 +30,18 @@ const REQUEST: Duration = Duration::from_secs(2);
 /// There is no way to the cluster that the configuration names objects of.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot reach the cluster that `rollback.kubernetes` is about: {0}; run serin in the cluster, or set KUBECONFIG"
+    "cannot reach the cluster that `kubernetes` or `rollback.kubernetes` is about: {0}; run serin in the cluster, or set KUBECONFIG"
 )]
 pub struct NoCluster(String);
 
-/// A client, where the configuration has objects in a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
+/// A client, where the configuration is about a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
 /// Nothing is sent yet.
 ///
 /// # Errors
 /// When none of them is there, or one cannot be read.
 pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
-    if config.services.iter().all(|service| service.rollback.objects.is_empty()) {
+    let has_objects = config.services.iter().any(|service| !service.rollback.objects.is_empty());
+    if !has_objects && config.kubernetes.is_none() {
         return Ok(None);
     }
     let found = kube::Config::infer().await.map_err(|error| NoCluster(error.to_string()))?;

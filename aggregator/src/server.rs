@@ -114,6 +114,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let ordering = orders.clone();
     let (cluster, abroad) = shared.unzip();
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
+    let controlled = kubernetes.clone().zip(config.kubernetes.clone());
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
@@ -128,6 +129,10 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     });
     tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(handle.clone()));
+    if let Some((client, watched)) = controlled {
+        let configured = config.services.iter().map(|service| service.name.clone()).collect();
+        tokio::spawn(kubernetes::control(client, watched, configured, handle.clone()));
+    }
     let exported = export::start(config.exporters, &handle)?;
     let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
     if let Some(cluster) = cluster {

@@ -45,6 +45,7 @@ fn config(dry_run: bool) -> Config {
         notify: Vec::new(),
         exporters: Vec::new(),
         retention: serin_history::Retention::default(),
+        kubernetes: None,
         services: vec![service],
     }
 }
