@@ -19,3 +19,15 @@ fn the_example_is_read_as_a_service() -> Result<()> {
     );
     Ok(())
 }
+
+/// What people copy.
+#[test]
+fn the_example_of_the_documentation_is_one() -> Result<()> {
+    let text = include_str!("../docs/kubernetes.md");
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let block = blocks.into_iter().find(|block| block.contains("kind: ReleaseGuard")).context("no example")?;
+    let guard: ReleaseGuard = serde_saphyr::from_str(block)?;
+    let example: ReleaseGuard = serde_saphyr::from_str(include_str!("../kubernetes/examples/release-guard.yaml"))?;
+    assert_eq!((guard.spec.rules, guard.spec.hold), (example.spec.rules, example.spec.hold));
+    Ok(())
+}

@@ -82,7 +82,7 @@ impl Drop for Cluster {
 }
 
 /// Reports each second 50 requests of either release, those of v2 four times as slow.
-async fn gateway(grpc: std::net::SocketAddr) -> Result<()> {
+pub(crate) async fn gateway(grpc: std::net::SocketAddr) -> Result<()> {
     let (messages, receiver) = mpsc::channel(8);
     let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
     messages.send(report(1)).await?;

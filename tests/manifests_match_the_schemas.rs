@@ -163,8 +163,8 @@ fn the_aggregator_can_read_its_configuration_and_writes_nothing() {
     let texts = manifests.iter().filter_map(|(_, document)| document["data"]["serin.yaml"].as_str());
     let configs: Vec<_> = texts.map(|text| serin::config::Config::parse(text).unwrap()).collect();
     assert_eq!(configs.len(), 1);
-    let services = configs.iter().flat_map(|config| &config.services);
-    assert!(services.into_iter().all(|service| service.rollback.dry_run && service.rollback.targets.is_empty()));
+    // What is written is said by ReleaseGuards, of which none is installed.
+    assert!(configs.iter().all(|config| config.services.is_empty() && config.kubernetes.is_some()));
 }
 
 /// A failure policy is what decides whether a trap in the filter costs requests (facts tried on the real Envoy).

@@ -4,6 +4,7 @@
 //! or all [`Problems`]. All of it is pure; who calls it reads the file.
 
 mod high_availability;
+mod kubernetes;
 mod notify;
 mod object;
 mod problem;
@@ -20,6 +21,7 @@ use serin_kubernetes::{object::ObjectRef, release_guard::TargetRef};
 use serin_proto::v1::Vantage;
 
 pub use high_availability::LeaseName;
+pub use kubernetes::Kubernetes;
 pub use problem::{Problem, Problems};
 pub(crate) use scalar::{NATS, is_nats};
 
@@ -42,10 +44,12 @@ pub struct Config {
     pub exporters: Vec<Exporter>,
     /// How long what was counted is kept, and how finely.
     pub retention: Retention,
-    /// The services to judge, at least one, with distinct names.
+    /// The services to judge, with distinct names: at least one, unless a cluster is watched.
     pub services: Vec<Service>,
     /// The Lease that tells which of several replicas acts (`high_availability`); `None`: there is one.
     pub lease: Option<LeaseName>,
+    /// Which ReleaseGuards are services as well (`kubernetes`); `None`: no cluster is watched.
+    pub kubernetes: Option<Kubernetes>,
     /// Who is told of decisions, and of what became of them.
     pub notify: Vec<Receiver>,
 }

@@ -33,7 +33,7 @@ use crate::{
     ingest::validate::Heartbeat,
     partition::Partition,
     recording::Kept,
-    report::{Delta, Report, Reporter, ReporterId, Waiting},
+    report::{Deltas, Report, Reporter, ReporterId, Waiting},
     store::{Applied, Latencies, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
 };
@@ -43,6 +43,7 @@ use guard::Guard;
 
 pub use admission::Overload;
 pub use decision::Written;
+pub use evidence::Starts;
 pub use guard::Recorded;
 pub use hold::Held;
 pub use shared::{Logged, Shared, Taken};
@@ -99,6 +100,13 @@ pub enum Event {
         service: String,
         /// The candidate's share of them, 0 to 1. `None` where it is not known, or not the same everywhere.
         share: Option<f64>,
+    },
+    /// It is known when a service's pods were started.
+    PodsStarted {
+        /// Its name.
+        service: String,
+        /// Those that are there.
+        starts: Starts,
     },
     /// A proxy pushed its own counters.
     ProxyPushed {
@@ -157,7 +165,7 @@ pub struct Stored {
     /// The second that it belongs to.
     pub second: u64,
     /// What was counted.
-    pub deltas: Vec<Arc<Delta>>,
+    pub deltas: Arc<Deltas>,
 }
 
 /// What an earlier run left.
@@ -166,7 +174,7 @@ pub struct Remembered {
     /// The highest sequence of each reporter that was kept.
     pub applied: Vec<(ReporterId, u64)>,
     /// The seconds of the live window.
-    pub seconds: BTreeMap<u64, Vec<Arc<Delta>>>,
+    pub seconds: BTreeMap<u64, Vec<Arc<Deltas>>>,
 }
 
 /// What earlier days tell of a service.
@@ -363,6 +371,10 @@ impl Engine {
                 self.guard_of(&service).into_iter().for_each(|guard| guard.weighed(share, now));
                 Vec::new()
             }
+            Event::PodsStarted { service, starts } => {
+                self.guard_of(&service).into_iter().for_each(|guard| guard.started(starts.clone()));
+                Vec::new()
+            }
             Event::Durable { acks } => self.durable(acks),
             Event::Learned { service, learned } => {
                 if let Some(guard) = self.guard_of(&service) {
@@ -477,9 +489,9 @@ impl Engine {
                 let interval = Duration::from_millis(report.own.interval_ms.into());
                 self.proxies.delivered(&reporter.node_id, report.requests(), interval, now);
                 let second = Slices::second_of(report.interval_end, report.interval, now);
-                self.backlog.push(report.deltas.iter().map(|delta| delta.bytes()).sum(), now);
+                self.backlog.push(report.deltas.bytes(), now);
                 if self.partitions.is_none() {
-                    self.count(second, report.deltas.clone(), now);
+                    self.count(second, Arc::clone(&report.deltas), now);
                 }
                 let (sequence, floor) = (report.sequence, self.reporters.durable(&reporter) + 1);
                 Effect::Store(Box::new(Stored { stream, reporter, sequence, floor, second, deltas: report.deltas }))
@@ -526,7 +538,7 @@ impl Engine {
     pub fn restore(&mut self, remembered: Remembered, now: UnixMicros) -> Vec<Effect> {
         let Remembered { applied, seconds } = remembered;
         applied.into_iter().for_each(|(reporter, sequence)| self.reporters.restore(reporter, sequence, now));
-        for delta in seconds.values().flatten() {
+        for delta in seconds.values().flatten().flat_map(|deltas| deltas.iter()) {
             self.admission.place(&delta.series.service);
         }
         self.judged = self.judged.max(now.minus(SETTLE + Duration::from_secs(1)).second());
@@ -536,12 +548,14 @@ impl Engine {
     /// Has guards judge seconds of the past, up to the last that was judged.
     fn judge_again(
         &mut self,
-        seconds: BTreeMap<u64, Vec<Arc<Delta>>>,
+        seconds: BTreeMap<u64, Vec<Arc<Deltas>>>,
         now: UnixMicros,
         which: impl Fn(&Guard) -> bool,
     ) -> Vec<Effect> {
         let first = seconds.first_key_value().map(|(second, _)| *second);
-        seconds.into_iter().for_each(|(second, deltas)| self.slices.add(second, deltas, now));
+        seconds
+            .into_iter()
+            .for_each(|(second, all)| all.into_iter().for_each(|deltas| self.slices.add(second, deltas, now)));
         let last = now.minus(SETTLE + Duration::from_secs(1)).second().min(self.judged);
         let mut effects = Vec::new();
         for second in first.into_iter().flat_map(|first| first..=last) {
@@ -551,15 +565,14 @@ impl Engine {
     }
 
     /// Counts what a report has, in its second.
-    fn count(&mut self, second: u64, deltas: Vec<Arc<Delta>>, now: UnixMicros) {
+    fn count(&mut self, second: u64, deltas: Arc<Deltas>, now: UnixMicros) {
         self.counters.applied += 1;
         if second <= self.judged {
-            let requests = deltas.iter().fold(0u64, |sum, delta| sum.saturating_add(delta.requests()));
-            self.counters.late_requests = self.counters.late_requests.saturating_add(requests);
+            self.counters.late_requests = self.counters.late_requests.saturating_add(deltas.requests());
         }
-        for delta in &deltas {
-            self.totals.add(delta);
-            self.latencies.add(delta);
+        for delta in deltas.iter() {
+            self.totals.add(&delta);
+            self.latencies.add(&delta);
         }
         self.slices.add(second, deltas, now);
     }

@@ -186,11 +186,12 @@ fn host(names: &Names) -> String {
     format!("serin.{}.svc.cluster.local", names.namespace)
 }
 
-/// One service that is judged, and nothing that is written.
+/// One service that is judged and not rolled back, beside those of ReleaseGuards.
 fn config(names: &Names, place: Place) -> Value {
     json!({
         "listen": { "grpc": "0.0.0.0:9400", "metrics": "0.0.0.0:9090" },
         "data_dir": "/var/lib/serin",
+        "kubernetes": { "namespaces": [names.guard] },
         "services": [{
             "name": names.service, "vantage": place.word(), "baseline": names.baseline, "candidate": names.candidate,
             "rollback": { "dry_run": true },
@@ -246,6 +247,7 @@ mod tests {
                 let service = &config.services[0];
                 assert_eq!((service.baseline.as_str(), service.candidate.as_str()), ("1.4", "1.5"));
                 assert!(service.rollback.dry_run && service.rollback.targets.is_empty());
+                assert_eq!(config.kubernetes.unwrap().namespaces, ["retail"]);
                 let cluster = "outbound|9400||serin.canaries.svc.cluster.local";
                 assert!(of("EnvoyFilter").to_string().contains(cluster));
                 assert_eq!(documents.len(), 11 + 2 + 1 + 2 + 1 + 4 + 1);

@@ -1,4 +1,12 @@
-//! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`].
+//! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`]; and ReleaseGuards as services: `controller`.
+
+mod controller;
+mod guards;
+mod news;
+mod service;
+mod status;
+mod throttle;
+mod watches;
 
 pub mod hold;
 pub mod leader;
@@ -10,6 +18,8 @@ use serin_kubernetes::{
     apply::{Applied, Options, apply},
     connect,
 };
+
+pub use controller::run as control;
 
 use crate::{
     config::{Config, Object, Service},
@@ -23,19 +33,18 @@ const REQUEST: Duration = Duration::from_secs(2);
 /// There is no way to the cluster that the configuration names objects of.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot reach the cluster that `rollback.kubernetes` or `high_availability` is about: {0}; run serin in the cluster, or set KUBECONFIG"
+    "cannot reach the cluster that `kubernetes`, `rollback.kubernetes` or `high_availability` is about: {0}; run serin in the cluster, or set KUBECONFIG"
 )]
 pub struct NoCluster(String);
 
-/// A client, where the configuration has objects in a cluster, or a Lease: from KUBECONFIG, `~/.kube/config` or the service account.
+/// A client, where the configuration is about a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
 /// Nothing is sent yet.
 ///
 /// # Errors
 /// When none of them is there, or one cannot be read.
 pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
-    let is_needed =
-        config.lease.is_some() || config.services.iter().any(|service| !service.rollback.objects.is_empty());
-    if !is_needed {
+    let has_objects = config.services.iter().any(|service| !service.rollback.objects.is_empty());
+    if !has_objects && config.kubernetes.is_none() && config.lease.is_none() {
         return Ok(None);
     }
     let found = kube::Config::infer().await.map_err(|error| NoCluster(error.to_string()))?;

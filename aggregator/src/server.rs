@@ -9,7 +9,8 @@ use axum::{
 };
 use serin_proto::{
     envoy_metrics::metrics_service_server::MetricsServiceServer,
-    v1::{FILE_DESCRIPTOR_SET, control_server::ControlServer, ingest_server::IngestServer, query_server::QueryServer},
+    raw::ingest_server::IngestServer,
+    v1::{FILE_DESCRIPTOR_SET, control_server::ControlServer, query_server::QueryServer},
 };
 use tokio::{
     net::TcpListener,
@@ -111,6 +112,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let ordering = orders.clone();
     let (cluster, abroad) = shared.unzip();
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
+    let controlled = kubernetes.clone().zip(config.kubernetes.clone());
     let (leader, campaign) = match kubernetes.clone().zip(config.lease.as_ref()) {
         Some((client, lease)) => {
             let (leader, campaign) = Leader::campaign(client, lease);
@@ -134,6 +136,10 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(handle.clone()));
     holding.map(tokio::spawn);
+    if let Some((client, watched)) = controlled {
+        let configured = config.services.iter().map(|service| service.name.clone()).collect();
+        tokio::spawn(kubernetes::control(client, watched, configured, handle.clone(), leader.clone()));
+    }
     let exported = export::start(config.exporters, &handle)?;
     let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
     if let Some(cluster) = cluster {

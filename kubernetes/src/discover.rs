@@ -6,7 +6,7 @@
 
 mod shares;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::release_guard::TargetRef;
 
 /// The labels that tell a pod's release, the first that a pod has counts.
-const RELEASE_LABELS: [&str; 2] = ["version", "release"];
+pub(crate) const RELEASE_LABELS: [&str; 2] = ["version", "release"];
 
 /// A pod, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,14 @@ pub enum NoTrial {
 }
 
 impl NoTrial {
+    /// The one that takes all requests, if it is that.
+    pub(crate) fn release(&self) -> Option<&str> {
+        match self {
+            NoTrial::OneRelease { release } => release.as_deref(),
+            _ => None,
+        }
+    }
+
     /// For the `reason` of a condition.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -125,10 +133,33 @@ pub fn discover(
         [] | [_] => return Err(NoTrial::OneRelease { release: taking.first().map(|(release, _)| (*release).clone()) }),
         many => return Err(NoTrial::ManyReleases(many.iter().map(|(release, _)| (*release).clone()).collect())),
     };
-    if !pods.iter().any(|pod| pod.release == pair.baseline && pod.ready) {
-        return Err(NoTrial::BaselineNotReady { release: pair.baseline });
-    }
+    is_served(pods, &pair.baseline)?;
     Ok(pair)
+}
+
+/// Whether there is somewhere to send the requests of a baseline.
+pub(crate) fn is_served(pods: &[Pod], baseline: &str) -> Result<(), NoTrial> {
+    let release = || baseline.to_owned();
+    let mut of_it = pods.iter().filter(|pod| pod.release == baseline).peekable();
+    // Pods whose labels were changed are as good as none.
+    of_it.peek().ok_or_else(|| NoTrial::NoPods { release: release() })?;
+    if of_it.any(|pod| pod.ready) { Ok(()) } else { Err(NoTrial::BaselineNotReady { release: release() }) }
+}
+
+/// The same where there are no weights, and nothing is changed: the newer one of two releases that have pods is on trial.
+///
+/// # Errors
+/// When there are not two, or they are of the same age.
+pub fn newest(pods: &[Pod], before: Option<&Pair>) -> Result<Pair, NoTrial> {
+    let releases: BTreeSet<&String> = pods.iter().map(|pod| &pod.release).collect();
+    match releases.into_iter().collect::<Vec<_>>().as_slice() {
+        [one, other] => match before {
+            Some(before) if is_of(before, [one, other]) => Ok(before.clone()),
+            _ => by_age(pods, (one, 0.0), (other, 0.0)),
+        },
+        one @ ([] | [_]) => Err(NoTrial::OneRelease { release: one.first().map(|release| (*release).clone()) }),
+        many => Err(NoTrial::ManyReleases(many.iter().map(|release| (*release).clone()).collect())),
+    }
 }
 
 fn is_of(pair: &Pair, releases: [&String; 2]) -> bool {

@@ -1,6 +1,6 @@
 //! Takes a release out of traffic through the Kubernetes API.
 //!
-//! [`discover`] (pure: which release is on trial) -> [`plan`] (pure: from an object to a JSON patch of its weights, or why
+//! [`reconcile`](mod@reconcile) (pure: what a ReleaseGuard asks for) -> [`discover`] (pure: which release is on trial) -> [`plan`] (pure: from an object to a JSON patch of its weights, or why
 //! not) -> [`apply`] (IO: sends it, reads again on conflict) -> [`hold`] (pure: keeps it so against those whom [`writers`]
 //! and [`gitops`] name). Beside them [`release_guard`] (the custom resource), [`lease`] (which replica acts) and
 //! [`rollout`] (pure: stops the update of an Argo Rollout).
@@ -17,6 +17,8 @@ pub mod intent;
 pub mod lease;
 pub mod object;
 pub mod plan;
+pub mod pods;
+pub mod reconcile;
 pub mod release_guard;
 pub mod rollout;
 pub mod writers;

@@ -82,6 +82,20 @@ pub fn plan(object: &Value, intent: &Intent) -> Plan {
     try_plan(object, intent).unwrap_or_else(Plan::Refused)
 }
 
+/// Whether an object may be changed at all, whatever is to be reached.
+///
+/// # Errors
+/// When it is too large, being deleted, or another controller's.
+pub fn check(object: &Value) -> Result<(), Obstacle> {
+    if is_over(object, MAX_OBJECT_BYTES) {
+        return Err(Obstacle::TooLarge { limit: MAX_OBJECT_BYTES });
+    }
+    if object.pointer("/metadata/deletionTimestamp").is_some() {
+        return Err(Obstacle::BeingDeleted);
+    }
+    owner::check(object)
+}
+
 fn try_plan(object: &Value, intent: &Intent) -> Result<Plan, Obstacle> {
     if intent.baseline == intent.candidate {
         return Err(Obstacle::SameRelease { backend: intent.candidate.clone() });

@@ -86,17 +86,7 @@ impl ApiServer {
     /// # Errors
     /// When the file cannot be written.
     pub fn kubeconfig(&self, dir: &Path) -> Result<PathBuf> {
-        let config = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "test",
-            "clusters": [{ "name": "test", "cluster": { "server": format!("http://{}", self.address) } }],
-            "users": [{ "name": "test", "user": {} }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
-        });
-        let file = dir.join("kubeconfig");
-        std::fs::write(&file, config.to_string())?;
-        Ok(file)
+        kubeconfig(self.address, dir)
     }
 
     /// The object now.
@@ -125,6 +115,21 @@ impl ApiServer {
     fn lock(&self) -> std::sync::MutexGuard<'_, Stored> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes a kubeconfig for a server without TLS.
+pub(crate) fn kubeconfig(address: SocketAddr, dir: &Path) -> Result<PathBuf> {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{ "name": "test", "cluster": { "server": format!("http://{address}") } }],
+        "users": [{ "name": "test", "user": {} }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+    });
+    let file = dir.join("kubeconfig");
+    std::fs::write(&file, config.to_string())?;
+    Ok(file)
 }
 
 async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -6,6 +6,7 @@ pub mod access_log;
 pub mod api_server;
 pub mod artifacts;
 pub mod bootstrap;
+pub mod cluster;
 pub mod collector;
 pub mod envoy;
 pub mod feed;

@@ -25,7 +25,8 @@ pub(super) fn check(file: &Path) -> anyhow::Result<ExitCode> {
     match load(file)? {
         Ok(config) => {
             let services = config.services.len();
-            println!("{}: good, {services} service{}", file.display(), if services == 1 { "" } else { "s" });
+            let guards = if config.kubernetes.is_some() { ", and those of ReleaseGuards" } else { "" };
+            println!("{}: good, {services} service{}{guards}", file.display(), if services == 1 { "" } else { "s" });
             Ok(ExitCode::SUCCESS)
         }
         Err(code) => Ok(code),

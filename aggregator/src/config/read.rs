@@ -12,7 +12,8 @@ use serin_judge::{Metric, Policy, PolicyError};
 use serin_sketch::Micros;
 
 use super::{
-    Config, Exporter, Git, Receives, Rollback, Service, Target, Template, Timing, high_availability, notify, object,
+    Config, Exporter, Git, Receives, Rollback, Service, Target, Template, Timing, high_availability, kubernetes,
+    notify, object,
     problem::{Fault, Problem},
     scalar::{self, FRACTION, LABEL, METRIC, PATH, VANTAGE},
     section::Section,
@@ -42,6 +43,7 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
         let live_window = file.optional("live_window", live_window);
         let (retention, nats) = history(file, live_window.unwrap_or(15 * MINUTE));
         let lease = high_availability::read(file, nats.is_some());
+        let kubernetes = kubernetes::read(file);
         Some(Config {
             grpc,
             metrics,
@@ -51,7 +53,8 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
             nats,
             exporters: file.section("export", exporters).unwrap_or_default(),
             retention,
-            services: services(file),
+            services: services(file, kubernetes.is_some()),
+            kubernetes,
             lease,
             notify: notify::receivers(file),
         })
@@ -108,15 +111,17 @@ fn listen(listen: &mut Section<'_>) -> Option<(SocketAddr, SocketAddr)> {
     Some((grpc, metrics))
 }
 
-fn services(file: &mut Section<'_>) -> Vec<Service> {
-    let count = file.required("services", SERVICES, |node| match &node.value {
+/// `others`: whether there may be services that the file does not name.
+fn services(file: &mut Section<'_>, others: bool) -> Vec<Service> {
+    let count = |node: &Node| match &node.value {
         Value::List(items) if items.len() > MAX_SERVICES => {
             Err(Fault::TooMany { count: items.len(), most: MAX_SERVICES })
         }
-        Value::List(items) if !items.is_empty() => Ok(items.len()),
+        Value::List(items) if others || !items.is_empty() => Ok(items.len()),
         Value::List(_) => Err(Fault::Missing { expected: SERVICES }),
         other => Err(Fault::not(other, SERVICES)),
-    });
+    };
+    let count = if others { file.optional("services", count) } else { file.required("services", SERVICES, count) };
     if count.is_none() {
         return Vec::new();
     }

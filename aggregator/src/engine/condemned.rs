@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{Rollback, Service},
-    report::Delta,
+    store::Second,
     time::UnixMicros,
 };
 
@@ -165,14 +165,8 @@ impl Condemned {
     }
 
     /// Takes one complete second.
-    pub(super) fn watch(
-        &mut self,
-        service: &Arc<Service>,
-        second: u64,
-        deltas: &[Arc<Delta>],
-        now: UnixMicros,
-    ) -> Vec<Effect> {
-        let split = evidence::split(service, second, deltas, self.last_write);
+    pub(super) fn watch(&mut self, service: &Arc<Service>, second: u64, seen: &Second, now: UnixMicros) -> Vec<Effect> {
+        let split = evidence::split(service, second, seen, self.last_write);
         self.recent.push(split);
         self.served = self.served << 1 | u64::from(split.candidate > 0);
         let told = match &mut self.phase {

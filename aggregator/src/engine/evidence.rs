@@ -1,13 +1,13 @@
 //! One second of the store as the judge wants it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serin_judge::{Arm, PodId, PodSlice, Slice, Stratum};
 use serin_sketch::{Bucket, Counts};
 
 use super::confirm::Split;
 use crate::{
-    config::Service,
+    config::{Service, Timing},
     recording::Observed,
     report::{self, Delta, SeriesKey},
     store::Second,
@@ -24,7 +24,10 @@ const STRATA_MAX: u16 = 31;
 /// The numbers that the judge knows pods and kinds of requests by. A pod that serves both releases is two.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers {
-    pods: BTreeMap<(Arm, String), PodId>,
+    /// With the second since which each has its number.
+    pods: BTreeMap<(Arm, String), (PodId, u64)>,
+    /// How many there are: a pod that was started again has had two.
+    given: u32,
     /// By the route with its method, and whether the requests were the caller's fault.
     strata: BTreeMap<(String, bool), Stratum>,
     /// Pods that were numbered in this second.
@@ -32,23 +35,28 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    fn pod(&mut self, arm: Arm, pod: &str) -> PodId {
+    /// `started`: when it was, if that is known. A candidate's pod that was started since it was seen first is a new one: it is cold,
+    /// and warms up again.
+    fn pod(&mut self, arm: Arm, pod: &str, second: u64, started: Option<u64>) -> PodId {
         let key = (arm, pod.to_owned());
-        if let Some(known) = self.pods.get(&key) {
-            return *known;
+        if let Some((known, since)) = self.pods.get(&key) {
+            let is_new = arm == Arm::Candidate && started.is_some_and(|at| *since < at && at <= second);
+            if !is_new || self.given >= PODS_MAX {
+                return *known;
+            }
         }
-        let next = self.pods.len() as u32;
-        if next >= PODS_MAX {
-            let others = (Arm::Baseline, String::new());
-            if !self.pods.contains_key(&others) && next == PODS_MAX {
-                self.pods.insert(others, PodId(PODS_MAX));
+        if self.given >= PODS_MAX {
+            if self.given == PODS_MAX {
+                self.given += 1;
                 self.new_pods.push(OTHERS.to_owned());
             }
             return PodId(PODS_MAX);
         }
-        self.pods.insert(key, PodId(next));
+        let next = PodId(self.given);
+        self.given += 1;
+        self.pods.insert(key, (next, second));
         self.new_pods.push(pod.to_owned());
-        PodId(next)
+        next
     }
 
     fn stratum(&mut self, series: &SeriesKey) -> Stratum {
@@ -58,6 +66,24 @@ impl Numbers {
             return self.strata.get(&key).copied().unwrap_or(next);
         }
         *self.strata.entry(key).or_insert(next)
+    }
+}
+
+/// When pods were started, in seconds since 1970: by name, and by address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Starts(Arc<BTreeMap<String, u64>>);
+
+impl FromIterator<(String, u64)> for Starts {
+    fn from_iter<T: IntoIterator<Item = (String, u64)>>(starts: T) -> Self {
+        Starts(Arc::new(starts.into_iter().collect()))
+    }
+}
+
+impl Starts {
+    /// `pod`: as a reporter tells it, which may be an address with a port.
+    fn of(&self, pod: &str) -> Option<u64> {
+        let address = || pod.rsplit_once(':').and_then(|(address, _)| self.0.get(address));
+        self.0.get(pod).or_else(address).copied()
     }
 }
 
@@ -84,8 +110,8 @@ fn belongs(service: &Service, series: &SeriesKey) -> bool {
 }
 
 /// Whether a delta was measured for this service, where it is judged.
-pub(super) fn is_of(service: &Service, delta: &Delta) -> bool {
-    belongs(service, &delta.series)
+pub(super) fn is_of(service: &Service, delta: &Delta<'_>) -> bool {
+    belongs(service, delta.series)
 }
 
 /// Which arm a release counts for, if any.
@@ -105,6 +131,7 @@ pub(super) fn observed(
     seen: &Second,
     numbers: &mut Numbers,
     weight: Option<f64>,
+    starts: &Starts,
 ) -> Observed {
     let mut entries: Vec<BTreeMap<(PodId, Stratum), PodSlice>> = vec![BTreeMap::new(); routes.0.len()];
     let mut pods_known = true;
@@ -112,19 +139,19 @@ pub(super) fn observed(
         let place = belongs(service, series).then(|| arm(service, &series.release).zip(routes.find(&series.route)));
         let Some((arm, at)) = place.flatten() else { return };
         pods_known &= !series.pod.is_empty();
-        let (pod, stratum) = (numbers.pod(arm, &series.pod), numbers.stratum(series));
+        let (pod, stratum) = (numbers.pod(arm, &series.pod, second, starts.of(&series.pod)), numbers.stratum(series));
         if let Some(route) = entries.get_mut(at) {
             add(route.entry((pod, stratum)).or_insert_with(|| PodSlice::new(arm, pod, stratum)));
         }
     };
-    for delta in seen.deltas.iter().filter(|delta| report::is_judged(delta.series.outcome)) {
-        entry(&delta.series, &|slice| {
+    for delta in seen.deltas().filter(|delta| report::is_judged(delta.series.outcome)) {
+        entry(delta.series, &|slice| {
             slice.requests = slice.requests.saturating_add(delta.requests());
             if report::is_error(delta.series.outcome) {
                 slice.errors = slice.errors.saturating_add(delta.requests());
             }
             if report::counts_for_latency(delta.series.outcome) {
-                slice.latency.merge(delta.timing(service.timing));
+                slice.latency.add_all(delta.timing(service.timing));
             }
         });
     }
@@ -140,7 +167,7 @@ pub(super) fn observed(
 pub(super) fn windows<'a>(
     service: &Service,
     routes: &Routes,
-    windows: impl Iterator<Item = Vec<&'a Delta>>,
+    windows: impl Iterator<Item = Vec<Delta<'a>>>,
 ) -> Vec<Vec<Counts>> {
     let mut all: Vec<Vec<Counts>> = vec![Vec::new(); routes.0.len()];
     for window in windows {
@@ -152,7 +179,7 @@ pub(super) fn windows<'a>(
         let judged = deltas().filter(|delta| report::counts_for_latency(delta.series.outcome));
         for delta in judged.filter(|delta| delta.series.release == service.baseline) {
             if let Some(counts) = routes.find(&delta.series.route).and_then(|at| counts.get_mut(at)) {
-                counts.merge(delta.timing(service.timing));
+                counts.add_all(delta.timing(service.timing));
             }
         }
         for (all, counts) in all.iter_mut().zip(counts).filter(|(_, counts)| !counts.is_empty()) {
@@ -165,17 +192,61 @@ pub(super) fn windows<'a>(
 /// The split of one second among the requests that may have begun after `since`. One that was not answered (it hung
 /// until its timeout, say) can have been sent long before it ended, and is left out when it surely was; the others
 /// count, so that a candidate that only refuses connections is still seen to be sent some.
-pub(super) fn split(service: &Service, second: u64, deltas: &[Arc<Delta>], since: UnixMicros) -> Split {
+pub(super) fn split(service: &Service, second: u64, seen: &Second, since: UnixMicros) -> Split {
     let end = UnixMicros::from_second(second + 1);
     let may_be_later = |bucket: Bucket| end.minus(bucket.lower().into()) >= since;
-    let of_service = deltas.iter().filter(|delta| is_of(service, delta));
+    let of_service = seen.deltas().filter(|delta| is_of(service, delta));
     of_service.fold(Split::default(), |split, delta| {
         let n = if report::was_answered(delta.series.outcome) {
             delta.requests()
         } else {
-            delta.total.iter().filter(|(bucket, _)| may_be_later(*bucket)).map(|(_, n)| n).sum()
+            delta.timing(Timing::Total).filter(|(bucket, _)| may_be_later(*bucket)).map(|(_, n)| n).sum()
         };
         let to_candidate = delta.series.release == service.candidate;
         split.plus(if to_candidate { Split { candidate: n, others: 0 } } else { Split { candidate: 0, others: n } })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidates_pod_that_was_started_again_is_another_one() {
+        let mut numbers = Numbers::default();
+        let mut number = |arm, second, started| numbers.pod(arm, "shop-0", second, started).0;
+        assert_eq!(number(Arm::Candidate, 100, None), 0);
+        assert_eq!(number(Arm::Candidate, 101, Some(50)), 0, "it was there before it was seen");
+        assert_eq!(number(Arm::Candidate, 102, Some(160)), 0, "by a clock that is ahead");
+        assert_eq!(number(Arm::Candidate, 160, Some(160)), 1);
+        assert_eq!(number(Arm::Candidate, 161, Some(160)), 1);
+        assert_eq!(number(Arm::Candidate, 162, None), 1, "nobody knows any more");
+        assert_eq!(number(Arm::Baseline, 160, None), 2);
+        assert_eq!(number(Arm::Baseline, 170, Some(165)), 2, "a baseline does not warm up");
+        assert_eq!(numbers.new_pods, ["shop-0"; 3], "each has a name in the recording");
+    }
+
+    #[test]
+    fn pods_beyond_the_limit_share_a_number() {
+        let mut numbers = Numbers::default();
+        let of = |numbers: &mut Numbers, at: u32, started| numbers.pod(Arm::Candidate, &at.to_string(), 100, started).0;
+        for at in 0..PODS_MAX {
+            assert_eq!(of(&mut numbers, at, None), at);
+        }
+        assert_eq!([PODS_MAX, PODS_MAX + 7].map(|at| of(&mut numbers, at, None)), [PODS_MAX; 2]);
+        assert_eq!(of(&mut numbers, 3, Some(100)), 3);
+        assert_eq!(numbers.new_pods.len() as u32, PODS_MAX + 1);
+    }
+
+    #[test]
+    fn a_pod_is_known_by_name_and_by_address() {
+        let starts = [("shop-0", 5), ("10.0.0.1", 6), ("fd00::1", 7)].map(|(pod, at)| (pod.to_owned(), at));
+        let starts: Starts = starts.into_iter().collect();
+        let check = |pod, want| assert_eq!(starts.of(pod), want, "{pod}");
+        check("shop-0", Some(5));
+        check("10.0.0.1:8080", Some(6));
+        check("fd00::1", Some(7));
+        check("shop-1", None);
+        check("", None);
+    }
 }

@@ -10,7 +10,7 @@ use super::{
     Effect, Held, Learned, NotCleared, Written,
     condemned::{Condemned, Recent},
     decision,
-    evidence::{self, Numbers, Routes},
+    evidence::{self, Numbers, Routes, Starts},
     on_trial::OnTrial,
     verdict,
 };
@@ -46,7 +46,7 @@ struct Running {
 impl Running {
     /// A trial that knows the baseline's last minute, so that it has something to hold the first candidate request against, and its
     /// last quarter of an hour, for when the baseline has none any more.
-    fn begin(service: &Service, learned: &Learned, second: u64, slices: &Slices) -> Self {
+    fn begin(service: &Service, learned: &Learned, starts: &Starts, second: u64, slices: &Slices) -> Self {
         let names = if service.routes.is_empty() { vec![String::new()] } else { service.routes.clone() };
         let routes = Routes::new(&names);
         let minutes = evidence::windows(service, &routes, slices.minutes_before(second).take(PAST_MINUTES));
@@ -71,13 +71,13 @@ impl Running {
         let (trial, numbers) = (OnTrial::new(setup), Numbers::default());
         let mut running = Running { trial, routes, numbers, recording, last_candidate: second };
         for past in first_second..second {
-            running.observe(service, past, slices.second(past), None);
+            running.observe(service, past, slices.second(past), None, starts);
         }
         running
     }
 
-    fn observe(&mut self, service: &Service, second: u64, seen: &Second, weight: Option<f64>) {
-        let observed = evidence::observed(service, &self.routes, second, seen, &mut self.numbers, weight);
+    fn observe(&mut self, service: &Service, second: u64, seen: &Second, weight: Option<f64>, starts: &Starts) {
+        let observed = evidence::observed(service, &self.routes, second, seen, &mut self.numbers, weight, starts);
         self.recording.add(&observed);
         self.trial.observe(&observed);
     }
@@ -102,6 +102,7 @@ pub(crate) struct Guard {
     ended: Option<Arc<Kept>>,
     /// The candidate's share of the weights, and since when.
     weight: Option<(f64, UnixMicros)>,
+    starts: Starts,
     condemned: Option<Condemned>,
     recent: Recent,
     verdict: v1::Verdict,
@@ -122,6 +123,7 @@ impl Guard {
             learned: Learned::default(),
             ended: None,
             weight: None,
+            starts: Starts::default(),
             condemned: None,
             recent: Recent::default(),
             shown: None,
@@ -172,7 +174,7 @@ impl Guard {
     /// Takes one complete second. `id`: of the next decision.
     pub(super) fn judge(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let mut effects = match &mut self.condemned {
-            Some(condemned) => condemned.watch(&self.service, second, &slices.second(second).deltas, now),
+            Some(condemned) => condemned.watch(&self.service, second, slices.second(second), now),
             None => self.try_candidate(second, slices, id, now),
         };
         effects.extend(self.show(now));
@@ -203,7 +205,8 @@ impl Guard {
         }
         let is_same_pair = self.service.baseline == service.baseline && self.service.candidate == service.candidate;
         if !is_same_pair {
-            *self = Guard::new(service, kept, now);
+            let starts = std::mem::take(&mut self.starts);
+            *self = Guard { starts, ..Guard::new(service, kept, now) };
             return self.unfinished().into_iter().collect();
         }
         let is_judged_alike = service.is_judged_as(&self.service);
@@ -227,6 +230,11 @@ impl Guard {
     /// What earlier days tell, for trials that begin from now on.
     pub(super) fn learned(&mut self, learned: Learned) {
         self.learned = learned;
+    }
+
+    /// Pods were started, or are gone.
+    pub(super) fn started(&mut self, starts: Starts) {
+        self.starts = starts;
     }
 
     /// The weights were read.
@@ -284,23 +292,22 @@ impl Guard {
 
     fn try_candidate(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let seen = slices.second(second);
-        let deltas = &seen.deltas;
-        self.recent.push(evidence::split(&self.service, second, deltas, UnixMicros(0)));
+        self.recent.push(evidence::split(&self.service, second, seen, UnixMicros(0)));
         let served =
-            deltas.iter().any(|d| evidence::is_of(&self.service, d) && d.series.release == self.service.candidate);
+            seen.deltas().any(|d| evidence::is_of(&self.service, &d) && d.series.release == self.service.candidate);
         let over = |t: &Running| second.saturating_sub(t.last_candidate) > TRIAL_ENDS_AFTER_S;
         if self.trial.as_ref().is_some_and(over) {
             self.begin_anew("no requests for 15 min, the trial is over", now);
         }
         if served && self.trial.is_none() {
-            self.trial = Some(Running::begin(&self.service, &self.learned, second, slices));
+            self.trial = Some(Running::begin(&self.service, &self.learned, &self.starts, second, slices));
         }
         let Some(running) = &mut self.trial else { return Vec::new() };
         if served {
             running.last_candidate = second;
         }
         let settled = self.weight.filter(|(_, since)| now.since(*since) >= WEIGHT_SETTLES);
-        running.observe(&self.service, second, seen, settled.map(|(share, _)| share));
+        running.observe(&self.service, second, seen, settled.map(|(share, _)| share), &self.starts);
         if running.trial.is_due(second) {
             self.verdict = running.trial.verdict(now.0);
         }

@@ -11,7 +11,7 @@ use serin_proto::v1;
 use super::{Effect, Engine, Event};
 use crate::{
     partition::{self, Partition},
-    report::{Delta, ReporterId, Waiting},
+    report::{Deltas, ReporterId, Waiting},
     time::UnixMicros,
 };
 
@@ -21,7 +21,7 @@ pub struct Logged {
     /// The second that it belongs to.
     pub second: u64,
     /// What was counted.
-    pub deltas: Vec<Arc<Delta>>,
+    pub deltas: Arc<Deltas>,
 }
 
 /// What an aggregator finds when it takes a partition.
@@ -114,9 +114,9 @@ impl Engine {
         self.lose(partition, now);
         self.decisions.extend(taken.decisions.into_iter().map(|decision| (decision.id, decision)));
         self.partitions.get_or_insert_default().insert(partition);
-        let mut seconds: BTreeMap<u64, Vec<Arc<Delta>>> = BTreeMap::new();
+        let mut seconds: BTreeMap<u64, Vec<Arc<Deltas>>> = BTreeMap::new();
         for report in taken.reports {
-            seconds.entry(report.second).or_default().extend(report.deltas);
+            seconds.entry(report.second).or_default().push(report.deltas);
         }
         let mut effects = Vec::new();
         for guard in self.guards.iter_mut().filter(|guard| partition::of(&guard.service().name) == partition) {

@@ -8,7 +8,7 @@ use serin_sketch::{Counts, Micros};
 use super::*;
 use crate::{
     config::{Rollback, Service, Target, Template, Timing},
-    report::{self, Delta, SeriesKey},
+    report::{self, Counted, Deltas, SeriesKey},
 };
 
 mod dynamic;
@@ -48,19 +48,20 @@ fn config(dry_run: bool) -> Config {
         notify: Vec::new(),
         exporters: Vec::new(),
         retention: serin_history::Retention::default(),
+        kubernetes: None,
         services: vec![service],
     }
 }
 
-fn shared(deltas: Vec<Delta>) -> Vec<Arc<Delta>> {
-    deltas.into_iter().map(Arc::new).collect()
+fn shared(deltas: Vec<Counted>) -> Arc<Deltas> {
+    Arc::new(deltas.into_iter().collect())
 }
 
-fn delta(release: &str, outcome: Outcome, requests: u64) -> Delta {
+fn delta(release: &str, outcome: Outcome, requests: u64) -> Counted {
     lasting(40_000, release, outcome, requests)
 }
 
-fn lasting(us: u64, release: &str, outcome: Outcome, requests: u64) -> Delta {
+fn lasting(us: u64, release: &str, outcome: Outcome, requests: u64) -> Counted {
     let series = SeriesKey {
         service: "shop".into(),
         route: "all".into(),
@@ -71,14 +72,14 @@ fn lasting(us: u64, release: &str, outcome: Outcome, requests: u64) -> Delta {
     };
     let mut total = Counts::new();
     total.add(serin_sketch::Bucket::of(Micros(us)), requests);
-    Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 }
+    Counted { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 }
 }
 
 /// 100 requests from 10 ms to 1 s, so many times as slow.
-fn spread(release: &str, times: u64) -> Delta {
+fn spread(release: &str, times: u64) -> Counted {
     let delta = delta(release, Outcome::Success, 0);
     let total = (1..=100).map(|i| (serin_sketch::Bucket::of(Micros(times * 1_000_000 / i)), 1)).collect();
-    Delta { total, ..delta }
+    Counted { total, ..delta }
 }
 
 /// An engine with one reporter, in virtual time.
@@ -118,7 +119,7 @@ impl World {
     }
 
     /// One second goes by in which this was counted; then it is judged.
-    fn second(&mut self, deltas: Vec<Delta>) -> Vec<Effect> {
+    fn second(&mut self, deltas: Vec<Counted>) -> Vec<Effect> {
         self.sequence += 1;
         let end = UnixMicros::from_second(self.second + 1);
         let report = Report {
@@ -140,7 +141,7 @@ impl World {
         effects
     }
 
-    fn until<T>(&mut self, seconds: u64, deltas: &[Delta], found: impl Fn(&Effect) -> Option<T>) -> Option<T> {
+    fn until<T>(&mut self, seconds: u64, deltas: &[Counted], found: impl Fn(&Effect) -> Option<T>) -> Option<T> {
         (0..seconds).find_map(|_| self.second(deltas.to_vec()).iter().find_map(&found))
     }
 }
@@ -150,15 +151,15 @@ fn reporter() -> Reporter {
     Reporter { id, vantage: Vantage::Gateway, version: "test".into(), first_sequence: 1 }
 }
 
-fn healthy() -> Vec<Delta> {
+fn healthy() -> Vec<Counted> {
     vec![delta("v1", Outcome::Success, 50), delta("v2", Outcome::Success, 50)]
 }
 
-fn failing() -> Vec<Delta> {
+fn failing() -> Vec<Counted> {
     vec![delta("v1", Outcome::Success, 50), delta("v2", Outcome::ServerError, 50)]
 }
 
-fn rolled_back() -> Vec<Delta> {
+fn rolled_back() -> Vec<Counted> {
     vec![delta("v1", Outcome::Success, 100)]
 }
 
@@ -347,9 +348,9 @@ fn a_healthy_candidate_is_left_alone() {
 
 #[test]
 fn what_is_measured_elsewhere_is_kept_and_not_judged() {
-    let elsewhere: Vec<Delta> = failing()
+    let elsewhere: Vec<Counted> = failing()
         .into_iter()
-        .map(|d| Delta { series: Arc::new(SeriesKey { vantage: Vantage::Inbound, ..(*d.series).clone() }), ..d })
+        .map(|d| Counted { series: Arc::new(SeriesKey { vantage: Vantage::Inbound, ..(*d.series).clone() }), ..d })
         .collect();
     let (mut world, _) = World::new(&config(false), vec![]);
     assert_eq!(world.until(60, &elsewhere, roll_back), None);
@@ -513,7 +514,7 @@ fn another_mix_of_requests_is_no_regression() {
     let of = |route: &str, us, release: &str, n| {
         let delta = lasting(us, release, Outcome::Success, n);
         let series = Arc::new(SeriesKey { route: route.into(), ..(*delta.series).clone() });
-        Delta { series, ..delta }
+        Counted { series, ..delta }
     };
     let mix = |a, b| {
         vec![
@@ -545,7 +546,7 @@ fn what_is_not_durable_is_not_acknowledged() {
     };
     let effects = world.step(Event::Reported { stream: STREAM, report: report(1) });
     let [Effect::Store(stored)] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!((stored.sequence, stored.second, stored.deltas.len()), (1, START, 2));
+    assert_eq!((stored.sequence, stored.second, stored.deltas.iter().len()), (1, START, 2));
     let again = world.step(Event::Reported { stream: STREAM, report: report(1) });
     assert_eq!(again, [Effect::Ack { stream: STREAM, sequence: 0 }], "it was applied, and may still be lost");
     world.step(Event::Reported { stream: STREAM, report: report(2) });
@@ -561,10 +562,10 @@ fn a_restart_goes_on_with_the_trial() {
     let slower = [spread("v1", 1), spread("v2", 4)];
     let mut remembered = Remembered { applied: vec![(reporter().id, 77)], ..Remembered::default() };
     for second in START..START + 60 {
-        remembered.seconds.insert(second, shared(vec![spread("v1", 1)]));
+        remembered.seconds.insert(second, vec![shared(vec![spread("v1", 1)])]);
     }
     for second in START + 60..START + 66 {
-        remembered.seconds.insert(second, shared(slower.to_vec()));
+        remembered.seconds.insert(second, vec![shared(slower.to_vec())]);
     }
     let now = UnixMicros::from_second(START + 67);
     let (mut engine, _) = Engine::new(&config(false), vec![], now);

@@ -36,6 +36,11 @@ pub(super) fn combine(setup: &Setup, routes: &[OfRoute<'_>], pods: &[String], un
     let requests = |of: fn(&serin_judge::Verdict) -> u64| routes.iter().map(|(_, verdict)| of(verdict)).sum();
     let warming = |(_, verdict): &OfRoute<'_>| matches!(verdict.missing, Some(Missing::WarmUp(_)));
     let since = routes.iter().filter_map(|(_, verdict)| verdict.evidence_since).min();
+    let needed = routes.iter().filter_map(|(_, verdict)| match verdict.missing {
+        Some(Missing::Requests { requests, seconds, left_s, .. }) => Some((requests, (seconds, left_s))),
+        _ => None,
+    });
+    let (needed_requests, (needed_s, left_s)) = needed.max().unwrap_or_default();
     let is_past = |(_, verdict): &OfRoute<'_>| verdict.cause.is_some_and(|cause| cause.by == By::Past);
     v1::Verdict {
         trial_s: routes.iter().map(|(_, verdict)| verdict.trial_s).max().unwrap_or(0),
@@ -47,6 +52,8 @@ pub(super) fn combine(setup: &Setup, routes: &[OfRoute<'_>], pods: &[String], un
         limits: routes.iter().flat_map(limits).collect(),
         past: routes.iter().flat_map(past).collect(),
         without_baseline: routes.iter().any(is_past),
+        needed_requests,
+        needed_s: if needed_s <= left_s { needed_s } else { 0 },
         ..of(&setup.service, &setup.baseline, &setup.candidate, state, sentence, unix_us)
     }
 }

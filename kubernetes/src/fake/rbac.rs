@@ -109,12 +109,12 @@ fn the_rules_are_exactly_what_is_needed() {
     let needed = [
         // lease
         ("coordination.k8s.io", "leases", &["create", "get", "update"][..]),
-        // release_guard, its status
-        ("serin.dev", "releaseguards", &["get", "list", "watch"]),
+        // The controller's watches, and the status it writes: tests/a_release_guard_in_the_cluster.rs.
+        ("serin.dev", "releaseguards", &["list", "watch"]),
         ("serin.dev", "releaseguards/status", &["patch"]),
-        // discover
-        ("", "pods", &["get", "list", "watch"]),
-        // apply, hold, discover
+        ("", "pods", &["list", "watch"]),
+        ("apps", "replicasets", &["list", "watch"]),
+        // apply, hold; and the controller's watches
         ("networking.istio.io", "virtualservices", &["get", "list", "watch", "patch"]),
         ("gateway.networking.k8s.io", "httproutes", &["get", "list", "watch", "patch"]),
         ("gateway.networking.k8s.io", "grpcroutes", &["get", "list", "watch", "patch"]),

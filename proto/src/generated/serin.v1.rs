@@ -964,6 +964,12 @@ pub struct Verdict {
     /// The candidate is worse than the baseline's past, and the baseline had no requests to compare with.
     #[prost(bool, tag = "16")]
     pub without_baseline: bool,
+    /// About this many more candidate requests prove a healthy one; 0 when that is not known, or nothing is missing.
+    #[prost(uint64, tag = "17")]
+    pub needed_requests: u64,
+    /// How long that takes at the present rate, in seconds; 0 when it is longer than the trial.
+    #[prost(uint64, tag = "18")]
+    pub needed_s: u64,
 }
 /// What is known of an absolute limit.
 #[derive(Clone, PartialEq, ::prost::Message)]

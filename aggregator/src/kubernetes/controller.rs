@@ -1,0 +1,231 @@
+//! ReleaseGuards as services (IO around pure parts): [`Watches`] -> [`Guards`] (pure) -> the engine -> [`status`](super::status)
+//! and [`news`](super::news) (pure) -> the API server.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::{
+    Api, Client, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams},
+    runtime::events::{Event as News, Recorder, Reporter},
+};
+use serde_json::json;
+use serin_kubernetes::{
+    reconcile::full_name,
+    release_guard::{ReleaseGuard, ReleaseGuardStatus},
+    writers::FIELD_MANAGER,
+};
+use serin_proto::v1::{Decision, Verdict};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, sleep, timeout},
+};
+
+use super::{
+    guards::{Guards, Kept, World},
+    leader::Leader,
+    news::Told,
+    status::{Known, noticed, status},
+    throttle::Throttle,
+    watches::{Watches, chain},
+};
+use crate::{config::Kubernetes, engine::Event, shell, shell::Handle, time::UnixMicros};
+
+/// Changes come in bursts: a rollout is some hundred of them.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How often it is looked what there is to tell.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the API server may take for a status.
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// Statuses that are being written: of 1,000 guards, each every 5 s.
+const WRITES: usize = 200;
+
+/// What is told of one ReleaseGuard.
+struct Telling {
+    uid: Option<String>,
+    told: Told,
+    conditions: Vec<Condition>,
+}
+
+/// All that the controller knows.
+struct Controller {
+    client: Client,
+    recorder: Recorder,
+    watches: Watches,
+    guards: Guards,
+    engine: Handle,
+    leader: Leader,
+    throttle: Throttle,
+    telling: BTreeMap<String, Telling>,
+    writes: JoinSet<(String, Result<(), String>)>,
+    began: UnixMicros,
+}
+
+/// Runs until the engine is gone. `configured`: services of the configuration.
+pub async fn run(client: Client, config: Kubernetes, configured: BTreeSet<String>, engine: Handle, leader: Leader) {
+    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: None };
+    let mut controller = Controller {
+        recorder: Recorder::new(client.clone(), reporter),
+        watches: Watches::start(client.clone(), &config.namespaces),
+        guards: Guards::new(configured),
+        throttle: Throttle::default(),
+        telling: BTreeMap::new(),
+        writes: JoinSet::new(),
+        began: shell::now(),
+        client,
+        engine,
+        leader,
+    };
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = controller.watches.changed() => {
+                sleep(DEBOUNCE).await;
+                if !controller.reconcile().await {
+                    return;
+                }
+            }
+            _ = ticks.tick() => {
+                if !controller.tell().await {
+                    return;
+                }
+            }
+            Some(written) = controller.writes.join_next() => {
+                if let Ok((guard, Err(why))) = written {
+                    tracing::warn!("the status of ReleaseGuard {guard} is not written: {why}");
+                    controller.throttle.failed(&guard);
+                }
+            }
+        }
+    }
+}
+
+impl Controller {
+    /// Whether the engine is still there.
+    async fn reconcile(&mut self) -> bool {
+        for event in self.look() {
+            if self.engine.event(event).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What the engine is to be told of what changed.
+    fn look(&mut self) -> Vec<Event> {
+        let (guards, unread) = self.watches.guards();
+        self.watches.name(&guards);
+        let namespaces: BTreeSet<String> = guards.iter().filter_map(|guard| guard.namespace()).collect();
+        let pods = self.watches.pods(namespaces);
+        let pods = |namespace: &str| Some(pods.get(namespace)?.as_deref().map_err(String::as_str));
+        let watches = &self.watches;
+        let target = |namespace: &str, target: &_| watches.target(namespace, target);
+        let world = World { guards, unread, target: &target, pods: &pods, now: now() };
+        let events = self.guards.reconcile(&world);
+        self.telling.retain(|name, _| self.guards.is_kept(name));
+        self.throttle.retain(|name| self.guards.is_kept(name));
+        events
+    }
+
+    /// Whether the engine is still there.
+    async fn tell(&mut self) -> bool {
+        // Of several replicas the one that leads.
+        if !self.leader.is_leader() {
+            return true;
+        }
+        let mut services: BTreeSet<String> =
+            self.guards.kept().map(|(_, kept)| kept.guard.spec.service.clone()).collect();
+        let asked = self.engine.ask(move |engine, _| {
+            // Of several aggregators the one that judges a service tells of it.
+            services.retain(|service| engine.judges(service));
+            let verdicts = engine.verdicts().filter(|verdict| services.contains(&verdict.service)).cloned();
+            let verdicts: BTreeMap<String, Verdict> = verdicts.map(|of| (of.service.clone(), of)).collect();
+            let newest = |service: &String| Some((service.clone(), engine.decisions(service, 1).pop()?));
+            let decisions: BTreeMap<String, Decision> = services.iter().filter_map(newest).collect();
+            (services, verdicts, decisions)
+        });
+        let Ok((services, verdicts, decisions)) = asked.await else { return false };
+        for (name, kept) in self.guards.kept().filter(|(_, kept)| services.contains(&kept.guard.spec.service)) {
+            if self.writes.len() >= WRITES {
+                break;
+            }
+            // Another one's verdict is not this one's.
+            let service = kept.pair.as_ref().map(|_| &kept.guard.spec.service);
+            let verdict = service.and_then(|service| verdicts.get(service));
+            let decision = service.and_then(|service| decisions.get(service));
+            let telling = self.telling.entry(name.clone()).or_insert_with(|| Telling::of(kept, self.began));
+            if telling.uid != kept.guard.uid() {
+                *telling = Telling::of(kept, self.began);
+            }
+            let Kept { guard, ready, pair, .. } = kept;
+            let known = Known { guard, ready, pair: pair.as_ref(), verdict, decision };
+            let status = status(&known, &telling.conditions, now());
+            let news = telling.told.news(verdict, decision);
+            telling.conditions.clone_from(&status.conditions);
+            let text = format!("{:?} {}", telling.uid, noticed(&status));
+            let status = self.throttle.is_due(name, text, shell::now()).then_some(status);
+            if status.is_some() || !news.is_empty() {
+                let write = write(self.client.clone(), self.recorder.clone(), Arc::clone(guard), status, news);
+                self.writes.spawn(write);
+            }
+        }
+        true
+    }
+}
+
+impl Telling {
+    fn of(kept: &Kept, began: UnixMicros) -> Self {
+        let status = kept.guard.status.clone().unwrap_or_default();
+        let told = Told::new(status.verdict, began.0);
+        Telling { uid: kept.guard.uid(), told, conditions: status.conditions }
+    }
+}
+
+/// Writes a status and events; of the latter a failure is logged, since the next one says more.
+async fn write(
+    client: Client,
+    recorder: Recorder,
+    guard: Arc<ReleaseGuard>,
+    status: Option<ReleaseGuardStatus>,
+    news: Vec<News>,
+) -> (String, Result<(), String>) {
+    let name = full_name(&guard);
+    for event in news {
+        let published = timeout(REQUEST, recorder.publish(&event, &guard.object_ref(&()))).await;
+        let why = match published {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "the API server does not answer".to_owned(),
+        };
+        tracing::warn!("the event {} of ReleaseGuard {name} is not written: {why}", event.reason);
+    }
+    let Some(status) = status else { return (name, Ok(())) };
+    // With its uid, so that one that was made anew meanwhile does not get what is known of the old one.
+    let body = json!({
+        "apiVersion": ReleaseGuard::api_version(&()),
+        "kind": ReleaseGuard::kind(&()),
+        "metadata": { "name": guard.name_any(), "uid": guard.uid() },
+        "status": status,
+    });
+    let api: Api<ReleaseGuard> = Api::namespaced(client, &guard.namespace().unwrap_or_default());
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let written = match timeout(REQUEST, api.patch_status(&guard.name_any(), &params, &Patch::Apply(body))).await {
+        Ok(Ok(_)) => Ok(()),
+        // It was deleted meanwhile, or made anew: the watch tells.
+        Ok(Err(kube::Error::Api(why))) if matches!(why.code, 404 | 409) => Ok(()),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => Err("the API server does not answer".to_owned()),
+    };
+    (name, written)
+}
+
+fn now() -> Timestamp {
+    let micros = i64::try_from(shell::now().0).unwrap_or(i64::MAX);
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
+}

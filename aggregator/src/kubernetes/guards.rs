@@ -1,0 +1,204 @@
+//! From what the watches have to what the engine is told: pure.
+//!
+//! ReleaseGuards -> who guards which service -> [`reconcile`] each -> services -> what changed since the last time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use serin_kubernetes::{
+    discover::Pair,
+    pods::{self, Seen},
+    reconcile::{self, Around, Outcome, Target, Unready, full_name, reconcile},
+    release_guard::{ReleaseGuard, TargetRef},
+};
+
+use super::service;
+use crate::{
+    config::Service,
+    engine::{Event, Starts},
+};
+
+/// More ReleaseGuards than services in a `serin.yaml` are a mistake, too.
+const MAX_GUARDS: usize = 1_000;
+
+/// What the condition `Ready` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ready {
+    pub(super) is_ready: bool,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// What is known of a ReleaseGuard from one time to the next.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) guard: Arc<ReleaseGuard>,
+    pub(super) ready: Ready,
+    /// What is judged.
+    pub(super) pair: Option<Pair>,
+    service: Option<Arc<Service>>,
+    starts: Starts,
+}
+
+/// The pods of a namespace; `None`: not known yet.
+type PodsOf<'a> = dyn Fn(&str) -> Option<Result<&'a [Seen], &'a str>> + 'a;
+
+/// What the watches have. `None` of anything: it is not known yet.
+pub(super) struct World<'a> {
+    pub(super) guards: Vec<Arc<ReleaseGuard>>,
+    /// Those that are there and cannot be read.
+    pub(super) unread: BTreeSet<String>,
+    /// Of a namespace.
+    pub(super) target: &'a dyn Fn(&str, &TargetRef) -> Option<Target>,
+    pub(super) pods: &'a PodsOf<'a>,
+    pub(super) now: Timestamp,
+}
+
+/// All ReleaseGuards, and what the engine was told.
+#[derive(Debug, Default)]
+pub(super) struct Guards {
+    kept: BTreeMap<String, Kept>,
+    told: BTreeMap<String, Arc<Service>>,
+    /// When their pods were started, as the engine was told.
+    starts: BTreeMap<String, Starts>,
+    /// Services that the configuration guards.
+    configured: BTreeSet<String>,
+}
+
+impl Ready {
+    pub(super) fn guarding(pair: &Pair) -> Self {
+        let message = format!("{} is judged against {}", pair.candidate, pair.baseline);
+        Ready { is_ready: true, reason: "Guarding", message }
+    }
+
+    fn of(is_ready: bool, why: &Unready) -> Self {
+        Ready { is_ready, reason: why.reason(), message: why.to_string() }
+    }
+}
+
+impl Guards {
+    pub(super) fn new(configured: BTreeSet<String>) -> Self {
+        Guards { configured, ..Guards::default() }
+    }
+
+    /// Each by its `namespace/name`.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (&String, &Kept)> {
+        self.kept.iter()
+    }
+
+    pub(super) fn is_kept(&self, name: &str) -> bool {
+        self.kept.contains_key(name)
+    }
+
+    /// What the engine is to be told now.
+    pub(super) fn reconcile(&mut self, world: &World<'_>) -> Vec<Event> {
+        let is_there = |guard: &&Arc<ReleaseGuard>| guard.metadata.deletion_timestamp.is_none();
+        let guards: Vec<&Arc<ReleaseGuard>> = world.guards.iter().filter(is_there).collect();
+        let owners = reconcile::owners(guards.iter().map(|guard| guard.as_ref()));
+        let mut kept = BTreeMap::new();
+        let mut acting = 0;
+        for guard in &guards {
+            let name = full_name(guard);
+            let service = guard.spec.service.as_str();
+            let taken = match owners.get(service).filter(|owner| **owner != name) {
+                _ if self.configured.contains(service) => Some("serin.yaml"),
+                Some(owner) => Some(owner.as_str()),
+                None => None,
+            };
+            acting += usize::from(taken.is_none());
+            // One that was made anew is another one.
+            let before = self.kept.get(&name).filter(|before| before.guard.uid() == guard.uid());
+            let looked = if acting > MAX_GUARDS {
+                let why =
+                    format!("there are over {MAX_GUARDS} ReleaseGuards: delete some, or run a serin for each part");
+                Some(wait(guard, before, &Unready::Invalid(why), None))
+            } else {
+                look(guard, world, before, taken)
+            };
+            // What is not known yet stays as it was.
+            kept.extend(looked.or_else(|| before.cloned()).map(|kept| (name, kept)));
+        }
+        let unread = world.unread.iter().filter_map(|name| Some((name.clone(), self.kept.get(name)?.clone())));
+        kept.extend(unread);
+        self.kept = kept;
+        let wanted = self.kept.values().filter_map(|kept| kept.service.clone());
+        let wanted: BTreeMap<String, Arc<Service>> = wanted.map(|service| (service.name.clone(), service)).collect();
+        let mut events = changes(&self.told, &wanted);
+        self.told = wanted;
+        let guarded = self.kept.values().filter(|kept| kept.service.is_some());
+        let starts = guarded.map(|kept| (kept.guard.spec.service.clone(), kept.starts.clone())).collect();
+        let before = std::mem::replace(&mut self.starts, starts);
+        let none = Starts::default();
+        let new = self.starts.iter().filter(|(service, starts)| before.get(*service).unwrap_or(&none) != *starts);
+        let new = new.map(|(service, starts)| (service.clone(), starts.clone()));
+        events.extend(new.map(|(service, starts)| Event::PodsStarted { service, starts }));
+        events
+    }
+}
+
+/// `None` as long as not all of what it needs was listed.
+fn look(guard: &Arc<ReleaseGuard>, world: &World<'_>, before: Option<&Kept>, taken: Option<&str>) -> Option<Kept> {
+    let namespace = guard.namespace().unwrap_or_default();
+    let targets = guard.spec.targets.iter().map(|target| (world.target)(&namespace, target));
+    let targets: Vec<Target> = targets.collect::<Option<_>>()?;
+    let pods = (world.pods)(&namespace)?;
+    // After a restart: what the status says.
+    let status = guard.status.as_ref();
+    let shown = || Some(Pair { baseline: status?.baseline.clone()?, candidate: status?.candidate.clone()? });
+    let pair = match before {
+        Some(before) => before.pair.clone(),
+        None => shown(),
+    };
+    let around = Around { targets: &targets, pods, before: pair.as_ref(), taken, now: world.now };
+    let starts = starts(guard, pods.unwrap_or_default(), world.now);
+    let (pair, note) = match reconcile(guard, &around) {
+        Outcome::Guard { pair, note } => (pair, note),
+        Outcome::Wait { why, judged } => return Some(Kept { starts, ..wait(guard, before, &why, judged) }),
+    };
+    Some(match service::of(&guard.spec, &namespace, &pair) {
+        Ok(service) => {
+            let ready = note.map_or_else(|| Ready::guarding(&pair), |note| Ready::of(true, &note));
+            Kept { guard: Arc::clone(guard), ready, pair: Some(pair), service: Some(Arc::new(service)), starts }
+        }
+        Err(why) => {
+            let judged = before.and_then(|before| before.pair.clone());
+            wait(guard, before, &Unready::Invalid(why), judged)
+        }
+    })
+}
+
+/// Not acted on; what was judged is judged on, by the rules that were read last.
+fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged: Option<Pair>) -> Kept {
+    let namespace = guard.namespace().unwrap_or_default();
+    let held = judged.as_ref().and_then(|pair| {
+        let read = service::of(&guard.spec, &namespace, pair).ok().map(Arc::new);
+        let service = read.or_else(|| before?.service.clone().filter(|service| service.candidate == pair.candidate))?;
+        Some(Arc::new(service::held(&service)))
+    });
+    let pair = judged.filter(|_| held.is_some());
+    let starts = before.map(|before| before.starts.clone()).unwrap_or_default();
+    Kept { guard: Arc::clone(guard), ready: Ready::of(false, why), pair, service: held, starts }
+}
+
+/// When the pods of a service were started, by name and by address. Where a node's clock is off, nobody knows.
+fn starts(guard: &ReleaseGuard, pods: &[Seen], now: Timestamp) -> Starts {
+    let known = pods::of_service(pods, &guard.spec.service).filter(|pod| pod.skew_s(now).is_none());
+    let known = known.filter_map(|pod| Some((pod, u64::try_from(pod.started?.as_second()).ok()?)));
+    let both = known.flat_map(|(pod, second)| [(pod.name.clone(), second), (pod.ip.clone(), second)]);
+    both.filter(|(name, _)| !name.is_empty()).collect()
+}
+
+/// From what was told to what is to be.
+fn changes(told: &BTreeMap<String, Arc<Service>>, wanted: &BTreeMap<String, Arc<Service>>) -> Vec<Event> {
+    let gone = told.keys().filter(|name| !wanted.contains_key(*name));
+    let gone = gone.map(|name| Event::Unguard { service: name.clone() });
+    let new = wanted.iter().filter(|(name, service)| told.get(*name) != Some(service));
+    gone.chain(new.map(|(_, service)| Event::Guard(Arc::clone(service)))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn guard(name: &str, change: impl FnOnce(&mut Value)) -> Arc<ReleaseGuard> {
+    let mut guard = json!({
+        "apiVersion": "serin.dev/v1alpha1", "kind": "ReleaseGuard",
+        "metadata": { "name": name, "namespace": "prod", "creationTimestamp": "2026-01-01T00:00:00Z" },
+        "spec": {
+            "service": "shop", "vantage": "gateway", "baseline": "v1", "candidate": "v2",
+            "targets": [{ "kind": "VirtualService", "name": "shop", "host": "shop" }],
+        },
+    });
+    change(&mut guard);
+    Arc::new(serde_json::from_value(guard).unwrap())
+}
+
+fn split(weights: [u32; 3]) -> Target {
+    let [v1, v2, v3] = weights;
+    let to =
+        |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
+    Target::Found(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": { "name": "shop", "namespace": "prod", "uid": "u", "resourceVersion": "1" },
+        "spec": { "http": [{ "route": [to("v1", v1), to("v2", v2), to("v3", v3)] }] },
+    }))
+}
+
+/// What the engine is told when this is seen.
+fn seen(guards: &mut Guards, seen: &[Arc<ReleaseGuard>], target: Option<Target>) -> Vec<String> {
+    seen_with(guards, seen, target, &[])
+}
+
+fn seen_with(
+    guards: &mut Guards,
+    seen: &[Arc<ReleaseGuard>],
+    target: Option<Target>,
+    pods: &[pods::Seen],
+) -> Vec<String> {
+    let target = |_: &str, _: &TargetRef| target.clone();
+    let now = Timestamp::from_second(10_000).unwrap();
+    let world =
+        World { guards: seen.to_vec(), unread: BTreeSet::new(), target: &target, pods: &|_| Some(Ok(pods)), now };
+    let told = |event: Event| match event {
+        Event::Guard(service) => {
+            let acts = if service.rollback.has_targets() { "acting" } else { "held" };
+            format!("guard {} {} {acts}", service.name, service.candidate)
+        }
+        Event::Unguard { service } => format!("unguard {service}"),
+        other => format!("{other:?}"),
+    };
+    guards.reconcile(&world).into_iter().map(told).collect()
+}
+
+fn canary() -> Target {
+    split([90, 10, 0])
+}
+
+fn ready(guards: &Guards, name: &str) -> String {
+    let ready = &guards.kept[name].ready;
+    format!("{} {}", ready.is_ready, ready.reason)
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn a_guard_comes_changes_and_goes() {
+    let mut guards = Guards::default();
+    let shop = guard("shop", |_| ());
+    assert_eq!(seen(&mut guards, &[], None), NONE);
+    assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], None), NONE, "its target is not listed yet");
+    assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(canary())), ["guard shop v2 acting"]);
+    assert_eq!(ready(&guards, "prod/shop"), "true Guarding");
+    assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(canary())), NONE, "nothing new");
+    let next = guard("shop", |guard| guard["spec"]["candidate"] = "v3".into());
+    let next = [next];
+    assert_eq!(
+        seen(&mut guards, &next, Some(split([70, 10, 20]))),
+        ["unguard shop"],
+        "v2 has a share, and is not named"
+    );
+    assert_eq!(seen(&mut guards, &next, Some(split([80, 0, 20]))), ["guard shop v3 acting"]);
+    assert_eq!(seen(&mut guards, &[], Some(canary())), ["unguard shop"]);
+}
+
+/// What goes wrong in the middle of a trial: it is judged on, and not acted on until it is well again.
+#[test]
+fn trouble_in_the_middle_of_a_trial() {
+    let shop = guard("shop", |_| ());
+    let troubles = [
+        (Target::Missing, "false TargetNotFound"),
+        (split([70, 10, 20]), "false ThirdRelease"),
+        (Target::NotWatched("403".to_owned()), "false NotWatched"),
+    ];
+    for (trouble, said) in troubles {
+        let mut guards = Guards::default();
+        assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(trouble.clone())), NONE, "never begun");
+        assert_eq!(ready(&guards, "prod/shop"), said);
+        assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(canary())), ["guard shop v2 acting"]);
+        assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(trouble)), ["guard shop v2 held"]);
+        assert_eq!(ready(&guards, "prod/shop"), said);
+        assert_eq!(seen(&mut guards, &[Arc::clone(&shop)], Some(canary())), ["guard shop v2 acting"]);
+    }
+    let mut guards = Guards::default();
+    seen(&mut guards, &[Arc::clone(&shop)], Some(canary()));
+    let odd = guard("shop", |guard| guard["spec"]["rules"] = json!({ "regression": "0.1%" }));
+    assert_eq!(seen(&mut guards, &[odd], Some(canary())), ["guard shop v2 held"]);
+    assert_eq!(ready(&guards, "prod/shop"), "false Invalid");
+}
+
+/// A restart: the status has the pair that was found before.
+#[test]
+fn a_restart_goes_on_with_the_pair_of_the_status() {
+    let found = guard("shop", |guard| {
+        let spec = guard["spec"].as_object_mut().unwrap();
+        spec.retain(|key, _| key != "baseline" && key != "candidate");
+        guard["status"] = json!({ "baseline": "v1", "candidate": "v2" });
+    });
+    let mut guards = Guards::default();
+    assert_eq!(seen(&mut guards, &[found], Some(Target::Missing)), ["guard shop v2 held"]);
+}
+
+#[test]
+fn of_two_guards_of_a_service_the_older_one_is_heard() {
+    let older = guard("z", |_| ());
+    let younger = guard("a", |guard| {
+        guard["metadata"]["creationTimestamp"] = "2026-02-01T00:00:00Z".into();
+        guard["spec"]["candidate"] = "v3".into();
+    });
+    let both = [Arc::clone(&older), Arc::clone(&younger)];
+    let mut guards = Guards::default();
+    assert_eq!(seen(&mut guards, &both, Some(canary())), ["guard shop v2 acting"]);
+    assert_eq!(ready(&guards, "prod/a"), "false ServiceTaken");
+    assert!(guards.kept["prod/a"].ready.message.contains("guarded by prod/z already"));
+    assert_eq!(seen(&mut guards, &[younger], Some(split([80, 0, 20]))), ["guard shop v3 acting"]);
+    let mut configured = Guards::new(["shop".to_owned()].into());
+    assert_eq!(seen(&mut configured, &[older], Some(canary())), NONE);
+    assert!(configured.kept["prod/z"].ready.message.contains("guarded by serin.yaml already"));
+}
+
+/// Serin is older than its CRD, say.
+#[test]
+fn one_that_cannot_be_read_any_more_stays_as_it_was() {
+    let mut guards = Guards::default();
+    seen(&mut guards, &[guard("shop", |_| ())], Some(canary()));
+    let (target, now) = (|_: &str, _: &TargetRef| None, Timestamp::from_second(10_000).unwrap());
+    let unread = ["prod/shop", "prod/other"].map(str::to_owned).into();
+    let world = World { guards: Vec::new(), unread, target: &target, pods: &|_| None, now };
+    assert_eq!(guards.reconcile(&world).len(), 0);
+    assert!(guards.is_kept("prod/shop") && !guards.is_kept("prod/other"));
+}
+
+#[test]
+fn one_that_is_made_anew_begins_anew() {
+    let with_uid = |uid: &str| guard("shop", |guard| guard["metadata"]["uid"] = uid.into());
+    let mut guards = Guards::default();
+    seen(&mut guards, &[with_uid("1")], Some(canary()));
+    assert_eq!(seen(&mut guards, &[with_uid("1")], Some(Target::Missing)), ["guard shop v2 held"]);
+    assert_eq!(seen(&mut guards, &[with_uid("2")], Some(Target::Missing)), ["unguard shop"]);
+}
+
+#[test]
+fn one_that_is_being_deleted_is_gone() {
+    let mut guards = Guards::default();
+    seen(&mut guards, &[guard("shop", |_| ())], Some(canary()));
+    let going = guard("shop", |guard| guard["metadata"]["deletionTimestamp"] = "2026-02-01T00:00:00Z".into());
+    assert_eq!(seen(&mut guards, &[going], Some(canary())), ["unguard shop"]);
+}
+
+/// Pods that start again are told, those of a node whose clock is off are not.
+#[test]
+fn the_engine_is_told_when_pods_were_started() {
+    let pod = |name: &str, app: &str, started: i64| pods::Seen {
+        name: name.to_owned(),
+        ip: format!("ip-{name}"),
+        app: Some(app.to_owned()),
+        started: Timestamp::from_second(started).ok(),
+        ..pod("v2", 1_000)
+    };
+    let shop = [guard("shop", |_| ())];
+    let mut guards = Guards::default();
+    let mut told = |pods: &[pods::Seen]| seen_with(&mut guards, &shop, Some(canary()), pods);
+    let first = told(&[pod("a", "shop", 2_000), pod("b", "cart", 2_000), pod("c", "shop", 99_000)]);
+    assert_eq!(first[0], "guard shop v2 acting");
+    assert!(first[1].contains("\"a\": 2000") && first[1].contains("\"ip-a\": 2000"), "{first:?}");
+    assert!(!first[1].contains("\"b\"") && !first[1].contains("\"c\""), "{first:?}");
+    assert_eq!(told(&[pod("a", "shop", 2_000)]), NONE);
+    assert!(told(&[pod("a", "shop", 3_000)])[0].contains("3000"));
+}
+
+/// What is seen of the target: `None` is an API server that has not told yet.
+fn any_target() -> impl Strategy<Value = Option<Target>> {
+    prop_oneof![
+        4 => Just(Some(canary())),
+        2 => Just(Some(split([100, 0, 0]))),
+        1 => Just(Some(split([70, 10, 20]))),
+        1 => Just(Some(split([80, 0, 20]))),
+        1 => Just(Some(split([0, 0, 0]))),
+        1 => Just(Some(Target::Missing)),
+        1 => Just(Some(Target::NotWatched("403".to_owned()))),
+        2 => Just(None),
+    ]
+}
+
+fn pod(release: &str, second: i64) -> pods::Seen {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    pods::Seen {
+        name: format!("shop-{release}"),
+        ip: String::new(),
+        node: "n1".to_owned(),
+        app: Some("shop".to_owned()),
+        release: Some(release.to_owned()),
+        created: at(second),
+        started: None,
+        is_ready: true,
+        owner: None,
+        owner_created: None,
+    }
+}
+
+proptest! {
+    /// Whatever is seen in whatever order: what acts is ready, what is not told changes nothing, and what the engine was told adds up.
+    #[test]
+    fn only_what_is_ready_acts(
+        steps in proptest::collection::vec((any_target(), 0..4_u8, 0..3_usize), 1..40),
+        named in any::<bool>(),
+    ) {
+        let found = guard("shop", |guard| {
+            guard["spec"].as_object_mut().unwrap().retain(|key, _| named || (key != "baseline" && key != "candidate"));
+        });
+        let pods = [pod("v1", 1_000), pod("v2", 2_000), pod("v3", 3_000)];
+        let mut guards = Guards::default();
+        let mut engine = BTreeMap::new();
+        for (target, there, without) in steps {
+            let target = |_: &str, _: &TargetRef| target.clone();
+            let seen: Vec<Arc<ReleaseGuard>> = (there > 0).then(|| Arc::clone(&found)).into_iter().collect();
+            let here: Vec<pods::Seen> = pods.iter().skip(without).cloned().collect();
+            let of_pods = |_: &str| Some(Ok(here.as_slice()));
+            let now = Timestamp::from_second(10_000).unwrap();
+            let world = World { guards: seen, unread: BTreeSet::new(), target: &target, pods: &of_pods, now };
+            let is_told = (world.target)("prod", &found.spec.targets[0]).is_some();
+            let before = engine.clone();
+            for event in guards.reconcile(&world) {
+                match event {
+                    Event::Guard(service) => drop(engine.insert(service.name.clone(), service)),
+                    Event::Unguard { service } => drop(engine.remove(&service)),
+                    _ => {}
+                }
+            }
+            if there == 0 {
+                prop_assert!(engine.is_empty());
+            } else if !is_told {
+                prop_assert_eq!(&engine, &before);
+            } else {
+                let kept = &guards.kept["prod/shop"];
+                let acts = engine.get("shop").is_some_and(|service| service.rollback.has_targets());
+                prop_assert_eq!(acts, kept.ready.is_ready, "{:?}", kept);
+                let judged = engine.get("shop").map(|service| service.candidate.as_str());
+                prop_assert_eq!(judged, kept.pair.as_ref().map(|pair| pair.candidate.as_str()));
+            }
+        }
+    }
+}

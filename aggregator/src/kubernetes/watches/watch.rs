@@ -1,0 +1,179 @@
+//! The objects of one kind, kept at hand (IO).
+//!
+//! `kube`'s watchers and reflectors do the work: they list, watch, resume where a watch was cut, list again where it cannot be
+//! resumed, and wait longer from one failure to the next. A store changes when a list is complete, never in between, so that
+//! an API server that is away changes nothing.
+
+use std::{
+    error::Error,
+    fmt::Debug,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kube::{
+    Api, Resource,
+    api::ListParams,
+    runtime::{
+        WatchStreamExt as _,
+        reflector::{ObjectRef as Named, Store, reflector, store::Writer},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_stream::StreamExt as _;
+
+/// How often it is looked whether an API server that was away is back.
+const LOOK: Duration = Duration::from_secs(5);
+/// The answer to a watch that is too old to be resumed.
+const GONE: u16 = 410;
+
+/// How a watch fares.
+#[derive(Debug, Default)]
+struct State {
+    is_listed: bool,
+    /// What went wrong last, until it is well again.
+    error: Option<String>,
+}
+
+/// The objects of one kind in one namespace, or in all.
+pub(super) struct Watch<K: Resource + 'static>
+where
+    K::DynamicType: Eq + Hash + Clone,
+{
+    store: Store<K>,
+    state: Arc<Mutex<State>>,
+}
+
+impl<K> Watch<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Debug + Send + Sync,
+{
+    pub(super) fn start(
+        api: Api<K>,
+        (what, kind): (&'static str, K::DynamicType),
+        strip: fn(&mut K),
+        changed: &Arc<Notify>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let writer = Writer::new(kind);
+        let watch = Watch { store: writer.as_reader(), state: Arc::default() };
+        let progress = Progress { what, state: Arc::clone(&watch.state), changed: Arc::clone(changed) };
+        tasks.spawn(run(api, strip, writer, progress));
+        watch
+    }
+
+    /// As they were last seen.
+    pub(super) fn all(&self) -> Vec<Arc<K>> {
+        self.store.state()
+    }
+
+    /// One of them.
+    pub(super) fn get(&self, namespace: &str, name: &str, kind: K::DynamicType) -> Option<Arc<K>> {
+        self.store.get(&Named::new_with(name, kind).within(namespace))
+    }
+
+    /// Whether all of it was listed once; or why not. `None`: not yet.
+    pub(super) fn listed(&self) -> Option<Result<(), String>> {
+        let state = lock(&self.state);
+        if state.is_listed { Some(Ok(())) } else { state.error.clone().map(Err) }
+    }
+}
+
+/// What a watch tells.
+struct Progress {
+    what: &'static str,
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+impl Progress {
+    fn went_on(&self, is_complete: bool) {
+        let mut state = lock(&self.state);
+        state.is_listed |= is_complete;
+        let was_away = state.error.take().is_some();
+        drop(state);
+        if was_away {
+            tracing::info!("{} are watched again", self.what);
+        }
+        self.changed.notify_one();
+    }
+
+    fn failed(&self, error: &watcher::Error) {
+        let (what, why) = (self.what, cause(error));
+        let before = lock(&self.state).error.replace(why.clone());
+        if before.is_none() {
+            tracing::warn!("{what} cannot be watched: {why}; what was seen last stands until they are");
+            self.changed.notify_one();
+        }
+    }
+
+    fn is_away(&self) -> bool {
+        lock(&self.state).error.is_some()
+    }
+}
+
+async fn run<K>(api: Api<K>, strip: fn(&mut K), writer: Writer<K>, progress: Progress)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    let events = watcher(api.clone(), watcher::Config::default()).default_backoff().modify(strip);
+    let mut events = std::pin::pin!(reflector(writer, events));
+    loop {
+        let next = match progress.is_away() {
+            false => events.next().await,
+            // A watch that was resumed is silent until something happens.
+            true => match tokio::time::timeout(LOOK, events.next()).await {
+                Ok(next) => next,
+                Err(_) => {
+                    if api.list_metadata(&ListParams::default().limit(1)).await.is_ok() {
+                        progress.went_on(false);
+                    }
+                    continue;
+                }
+            },
+        };
+        match next {
+            Some(Ok(watcher::Event::Init | watcher::Event::InitApply(_))) => {}
+            Some(Ok(watcher::Event::InitDone)) => progress.went_on(true),
+            Some(Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_))) => progress.went_on(false),
+            // The server told that the watch is too old: it is begun anew, which is no trouble.
+            Some(Err(watcher::Error::WatchError(status))) if status.code == GONE => {}
+            Some(Err(error)) => progress.failed(&error),
+            None => return,
+        }
+    }
+}
+
+/// What an error comes of: `kube`'s own text says only at which step.
+fn cause(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
+        watcher::Error::InitialListFailed(why)
+        | watcher::Error::WatchStartFailed(why)
+        | watcher::Error::WatchFailed(why) => chain(why),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
+}
+
+/// An error with those that it comes of, each of which says only its own part.
+pub(in crate::kubernetes) fn chain(error: &kube::Error) -> String {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let part = cause.to_string();
+        if !said.contains(&part) {
+            said = format!("{said}: {part}");
+        }
+        source = cause.source();
+    }
+    said
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,270 @@
+//! Is a ReleaseGuard in the cluster guarded, and does it say so? `serin serve` watches an imitated API server, whose watches are cut, too
+//! old, or not answered.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use support::{cluster::Cluster, poll, serin::Serin};
+use tempfile::TempDir;
+
+use crate::a_rollback_in_the_cluster::gateway;
+
+const NAMESPACE: &str = "shop-ns";
+const ROUTES: &str = "/apis/networking.istio.io/v1/namespaces/shop-ns/virtualservices/shop";
+const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop-ns/events";
+/// A regression is found in about ten seconds; a failed watch is begun again after one or two.
+const SOON: Duration = Duration::from_secs(60);
+
+fn virtual_service() -> Value {
+    let route =
+        |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": { "name": "shop", "namespace": NAMESPACE, "uid": "u-1" },
+        "spec": { "hosts": ["shop"], "http": [{ "timeout": "3s", "route": [route("v1", 90), route("v2", 10)] }] },
+    })
+}
+
+/// Which release is on trial is to be found.
+fn guard() -> Value {
+    json!({
+        "apiVersion": "serin.dev/v1alpha1", "kind": "ReleaseGuard",
+        "metadata": { "name": "shop", "namespace": NAMESPACE, "uid": "u-2", "generation": 1, "creationTimestamp": "2026-01-03T00:00:00Z" },
+        "spec": { "service": "shop", "vantage": "gateway", "targets": [{ "kind": "VirtualService", "name": "shop", "host": "shop" }] },
+    })
+}
+
+/// A pod with its ReplicaSet.
+fn put_pod(cluster: &Cluster, release: &str, set: &str, created: &str) {
+    let name = format!("shop-{release}-1");
+    let owner = format!("set-{release}");
+    let set = json!({ "metadata": { "name": owner, "namespace": NAMESPACE, "uid": owner, "creationTimestamp": set }, "spec": {} });
+    cluster.put(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/replicasets/{owner}"), set);
+    let owners = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner }]);
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "namespace": NAMESPACE, "uid": name, "creationTimestamp": created, "ownerReferences": owners, "labels": { "app": "shop", "version": release } },
+        "spec": { "nodeName": "n1", "containers": [{ "name": "shop" }] },
+        "status": { "startTime": created, "podIP": "10.0.0.1", "conditions": [{ "type": "Ready", "status": "True" }] },
+    });
+    cluster.put(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}"), pod);
+}
+
+struct World {
+    cluster: Cluster,
+    serin: Serin,
+    dir: TempDir,
+}
+
+impl World {
+    async fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let cluster = Cluster::start().await?;
+        cluster.put(ROUTES, virtual_service());
+        cluster.put(GUARD, guard());
+        // The stable release's pod is the younger one: it was made again on another node.
+        put_pod(&cluster, "v1", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z");
+        put_pod(&cluster, "v2", "2026-01-02T00:00:00Z", "2026-01-02T00:00:00Z");
+        let text = format!(
+            "listen: {{ grpc: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\" }}\ndata_dir: {}\nkubernetes: {{ namespaces: [{NAMESPACE}] }}\n",
+            json!(dir.path().join("serin-data"))
+        );
+        std::fs::write(dir.path().join("serin.yaml"), text)?;
+        let serin = serin(&cluster, &dir).await?;
+        Ok(World { cluster, serin, dir })
+    }
+
+    async fn restart(&mut self) -> Result<()> {
+        self.serin.process.kill();
+        self.serin = serin(&self.cluster, &self.dir).await?;
+        Ok(())
+    }
+
+    /// The candidate that is judged; empty without any.
+    async fn candidate(&self) -> String {
+        let answer = poll::get(self.serin.metrics, "/v1/verdict/shop").await.unwrap_or_default();
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        answer["candidate"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn judges(&self, candidate: &str) -> Result<()> {
+        let what = format!("{candidate:?} to be judged");
+        poll::until(&what, SOON, async || Ok((self.candidate().await == candidate).then_some(()))).await
+    }
+
+    /// Waits for a condition, as `Ready=True Guarding`.
+    async fn says(&self, condition: &str) -> Result<()> {
+        poll::until(condition, SOON, async || Ok(self.conditions().contains(condition).then_some(()))).await
+    }
+
+    fn conditions(&self) -> BTreeSet<String> {
+        let guard = self.cluster.object(GUARD).unwrap_or_default();
+        let conditions = guard.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let word = |condition: &Value, key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+        conditions.iter().map(|c| format!("{}={} {}", word(c, "type"), word(c, "status"), word(c, "reason"))).collect()
+    }
+
+    /// How often something was asked.
+    fn asked(&self, start: &str) -> usize {
+        self.cluster.asked().iter().filter(|asked| asked.starts_with(start)).count()
+    }
+
+    /// Waits until it is asked once more.
+    async fn is_asked(&self, start: &str, before: usize) -> Result<()> {
+        poll::until(start, SOON, async || Ok((self.asked(start) > before).then_some(()))).await
+    }
+}
+
+async fn serin(cluster: &Cluster, dir: &TempDir) -> Result<Serin> {
+    let kubeconfig = cluster.kubeconfig(dir.path())?;
+    let (config, log) = (dir.path().join("serin.yaml"), dir.path().join("serin.log"));
+    Serin::start_in(&config, &log, &[], &[("KUBECONFIG", &kubeconfig)]).await
+}
+
+fn weights(object: &Value) -> Vec<Option<u64>> {
+    (0..2).map(|at| object.pointer(&format!("/spec/http/0/route/{at}/weight"))?.as_u64()).collect()
+}
+
+#[tokio::test]
+async fn a_slow_candidate_of_a_release_guard_is_taken_out() -> Result<()> {
+    let mut world = World::start().await?;
+    world.judges("v2").await?;
+    let feed = tokio::spawn(gateway(world.serin.grpc));
+    world.says("RolledBack=True Written").await?;
+    feed.abort();
+    let object = world.cluster.object(ROUTES).context("the routes are gone")?;
+    assert_eq!(weights(&object), [Some(100), Some(0)], "{object}");
+    assert_eq!(object.pointer("/spec/http/0/timeout"), Some(&json!("3s")), "nothing else is touched");
+    let status = world.cluster.object(GUARD).context("the guard is gone")?["status"].take();
+    assert_eq!((&status["verdict"], &status["observedGeneration"]), (&json!("regressed"), &json!(1)), "{status}");
+    assert_eq!((&status["baseline"], &status["candidate"]), (&json!("v1"), &json!("v2")), "{status}");
+    assert!(status["sentence"].as_str().is_some_and(|sentence| sentence.contains("slower")), "{status}");
+    assert!(world.conditions().contains("Regressed=True Regressed"), "{status}");
+    let events = world.cluster.list(EVENTS);
+    let told = |reason: &str| events.iter().find(|event| event["reason"] == reason).cloned().unwrap_or_default();
+    assert_eq!(
+        (&told("Regressed")["type"], &told("Regressed")["regarding"]["name"]),
+        (&json!("Warning"), &json!("shop"))
+    );
+    assert!(told("Written")["note"].as_str().is_some_and(|note| note.contains("v2 10 -> 0")), "{events:?}");
+    // With the candidate out of traffic the trial's releases are known all the same.
+    world.says("Ready=True OneRelease").await?;
+    assert_eq!(world.candidate().await, "v2");
+    // So they are after a restart, from the status; and nothing is told twice.
+    let (before, status) = (world.conditions(), "PATCH /apis/serin.dev");
+    let asked = world.asked(status);
+    world.restart().await?;
+    world.judges("v2").await?;
+    world.is_asked(status, asked).await?;
+    assert_eq!(world.conditions(), before);
+    assert_eq!(world.cluster.list(EVENTS).len(), events.len(), "{:?}", world.cluster.list(EVENTS));
+    keeps_to_its_role(&world.cluster, true)
+}
+
+/// A watch that is cut is resumed, one that is too old is begun anew, and a server that is away changes nothing.
+#[tokio::test]
+async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
+    let world = World::start().await?;
+    world.says("Ready=True Guarding").await?;
+    let rename = |candidate: &str| {
+        world.cluster.change(GUARD, |guard| {
+            guard["spec"]["baseline"] = "v1".into();
+            guard["spec"]["candidate"] = candidate.into();
+        })
+    };
+    let split = |release: &str| {
+        world
+            .cluster
+            .change(ROUTES, |routes| routes["spec"]["http"][0]["route"][1]["destination"]["subset"] = release.into())
+    };
+    world.cluster.cut();
+    rename("v3")?;
+    split("v3")?;
+    world.judges("v3").await?;
+    world.cluster.compact();
+    rename("v4")?;
+    split("v4")?;
+    world.judges("v4").await?;
+    let asked = world.asked("GET /apis/serin.dev");
+    world.cluster.set_down(true);
+    world.is_asked("GET /apis/serin.dev", asked).await?;
+    assert_eq!(world.candidate().await, "v4", "it is guarded on");
+    world.cluster.set_down(false);
+    world.cluster.delete(ROUTES);
+    world.says("Ready=False TargetNotFound").await?;
+    assert_eq!(world.candidate().await, "v4", "judged, and not acted on");
+    world.cluster.put(ROUTES, virtual_service());
+    split("v4")?;
+    world.says("Ready=True Guarding").await?;
+    world.cluster.compact();
+    world.cluster.delete(GUARD);
+    world.judges("").await?;
+    let log = world.serin.process.log();
+    assert!(log.contains("cannot be watched") && log.contains("are watched again"), "{log}");
+    keeps_to_its_role(&world.cluster, false)
+}
+
+/// What a request asks to be allowed, as the API server reads it: verb, group and resource.
+fn access(asked: &str) -> Option<(&'static str, String, String)> {
+    let (method, uri) = asked.split_once(' ')?;
+    let (path, query) = uri.split_once('?')?;
+    let (group, rest) = match path.strip_prefix("/apis/") {
+        Some(rest) => rest.split_once('/')?,
+        None => ("", path.strip_prefix("/api/")?),
+    };
+    let words: Vec<&str> = rest.split_once("/namespaces/")?.1.split('/').skip(1).collect();
+    let verb = match (method, words.len()) {
+        ("GET", 1) if query.contains("watch=true") => "watch",
+        ("GET", 1) => "list",
+        ("GET", _) => "get",
+        ("PATCH", _) => "patch",
+        ("POST", _) => "create",
+        _ => return None,
+    };
+    let resource = match words.as_slice() {
+        [resource, _, subresource] => format!("{resource}/{subresource}"),
+        [resource, ..] => (*resource).to_owned(),
+        [] => return None,
+    };
+    Some((verb, group.to_owned(), resource))
+}
+
+/// What the Role of a guarded namespace allows.
+fn allowed() -> Result<BTreeSet<(String, String, String)>> {
+    let text = include_str!("../envoy-configs/istio/install/guarded-namespace/rbac.yaml");
+    let words = |rule: &Value, key: &str| -> Vec<String> {
+        rule[key].as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    };
+    let mut all = BTreeSet::new();
+    for document in serde_saphyr::from_multiple::<Value>(text)? {
+        for rule in document["rules"].as_array().into_iter().flatten() {
+            for (group, resource) in words(rule, "apiGroups")
+                .into_iter()
+                .flat_map(|group| words(rule, "resources").into_iter().map(move |resource| (group.clone(), resource)))
+            {
+                all.extend(words(rule, "verbs").into_iter().map(|verb| (verb, group.clone(), resource.clone())));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Everything that was asked is allowed. With `all`: and everything about VirtualServices that is allowed was asked.
+fn keeps_to_its_role(cluster: &Cluster, all: bool) -> Result<()> {
+    let (allowed, mut asked) = (allowed()?, BTreeSet::new());
+    for line in cluster.asked() {
+        let (verb, group, resource) = access(&line).with_context(|| format!("{line} is no request for a resource"))?;
+        asked.insert((verb.to_owned(), group, resource));
+    }
+    let beyond: Vec<_> = asked.difference(&allowed).collect();
+    assert!(beyond.is_empty(), "the Role forbids {beyond:?}");
+    // The Gateway API's are the same with another name; an event that comes again is a patch.
+    let is_elsewhere = |(verb, group, _): &&(String, String, String)| {
+        group.contains("gateway") || (group.contains("events") && verb == "patch")
+    };
+    let unused: Vec<_> = allowed.difference(&asked).filter(|access| !is_elsewhere(access)).collect();
+    assert!(!all || unused.is_empty(), "the Role allows {unused:?}, which nobody asks for");
+    Ok(())
+}
