@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod collector;
 pub mod envoy;
 pub mod feed;
+pub mod filter;
 pub mod gateway;
 pub mod latency;
 pub mod load;
