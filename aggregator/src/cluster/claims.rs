@@ -115,6 +115,11 @@ impl Claims {
         self.owners.get(&partition).map(|owner| owner.member.as_str()).filter(|member| !member.is_empty())
     }
 
+    /// The other members that are not gone.
+    pub(super) fn others(&self) -> impl Iterator<Item = &str> {
+        self.there(Duration::ZERO).into_iter().filter(|member| *member != self.me)
+    }
+
     /// Whether we are to act for nobody.
     pub(super) fn is_fenced(&self, now: Instant) -> bool {
         self.confirmed.is_none_or(|sent| now.saturating_sub(sent) >= FENCED_AFTER)

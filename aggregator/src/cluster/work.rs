@@ -63,6 +63,11 @@ impl Held {
         self.with(|state, _| state.claims.owner(partition).and_then(|member| state.addresses.get(member).cloned()))
     }
 
+    /// Where the others answer.
+    pub(super) fn others(&self) -> Vec<String> {
+        self.with(|state, _| state.claims.others().filter_map(|member| state.addresses.get(member).cloned()).collect())
+    }
+
     fn with<T>(&self, look: impl FnOnce(&mut State, Duration) -> T) -> T {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = state.began.elapsed();

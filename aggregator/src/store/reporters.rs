@@ -1,4 +1,4 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use serin_proto::v1;
 
@@ -207,15 +207,15 @@ impl Reporters {
         }
     }
 
-    /// What is known of each, with its node id.
-    pub fn views(&self, now: UnixMicros) -> impl Iterator<Item = (&Arc<str>, ReporterView)> {
+    /// What is known of each.
+    pub fn views(&self, now: UnixMicros) -> impl Iterator<Item = (&ReporterId, ReporterView)> {
         let view = move |state: &State| ReporterView {
             requests: state.requests.saturating_add(state.elsewhere),
             is_alive: now.since(state.last_seen) <= ALIVE_WITHIN,
             last_seen: state.last_seen,
             state: state.own,
         };
-        self.0.iter().map(move |(id, state)| (&id.node_id, view(state)))
+        self.0.iter().map(move |(id, state)| (id, view(state)))
     }
 
     /// How many gave a sign of life within 30 s.
