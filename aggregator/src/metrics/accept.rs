@@ -8,7 +8,7 @@ const OFFERED: [Format; 3] = [Format::Protobuf, Format::OpenMetrics, Format::Tex
 impl Format {
     /// The one that a scraper prefers which accepts these. One that accepts nothing that there is gets text, as by Prometheus's own exporters.
     pub fn accepted(accept: &str) -> Self {
-        let ranges: Vec<Range> = accept.split(',').filter_map(Range::parse).collect();
+        let ranges: Vec<Range<'_>> = accept.split(',').filter_map(Range::parse).collect();
         let liked = |format: &Format| {
             let matching = ranges.iter().filter_map(|range| Some((range.names(*format)?, range.quality)));
             // What names it best says how it is liked.
