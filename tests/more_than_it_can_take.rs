@@ -1,5 +1,6 @@
 //! Four times what `serin` can take comes in: is every count exact in the end, and did the services that arrived first suffer least?
 //! What it can take is measured before; it is slowed down so that this machine can offer more. `SECONDS_LONG=60` has it for a minute.
+#![expect(clippy::print_stderr, reason = "what was measured")]
 
 use std::{
     collections::BTreeMap,

@@ -96,9 +96,9 @@ fn one(node_id: String, known: &[v1::Proxy]) -> v1::Proxy {
     let mut reporters: BTreeMap<(u64, u32), ProxyReporter> = BTreeMap::new();
     for reporter in known.iter().flat_map(|proxy| &proxy.reporters) {
         let id = (reporter.boot_nonce, reporter.context_id);
-        let newest = reporters.entry(id).or_insert_with(|| reporter.clone());
+        let newest = reporters.entry(id).or_insert(*reporter);
         if (reporter.last_seen_unix_us, reporter.counted) > (newest.last_seen_unix_us, newest.counted) {
-            *newest = reporter.clone();
+            *newest = *reporter;
         }
     }
     let merged = sum(reporters.into_values().collect());
