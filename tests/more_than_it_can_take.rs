@@ -23,10 +23,10 @@ use tokio::time::Instant;
 
 /// Those of the filters; the configuration names one more. So few that a quarter of those that are let in is one.
 const SERVICES: usize = 4;
-const SERIES: u32 = 40;
+const SERIES: u32 = 80;
 const REQUESTS: u32 = 4;
 /// Of each tenth of a second `serin` runs this much.
-const RUNS: Duration = Duration::from_millis(2);
+const RUNS: Duration = Duration::from_millis(4);
 const OF: Duration = Duration::from_millis(100);
 const TIMES: usize = 4;
 const FILTERS_AT_FIRST: usize = 30;
@@ -67,19 +67,26 @@ impl Offered {
         self.count as u64 * u64::from(SERIES)
     }
 
-    /// Offers more and more, until just before the next second comes the last one still waits as a whole; the most series that were
-    /// acknowledged a second.
+    /// Offers more and more, until just before the next second comes the last one still waits as a whole, and a second later again; the most
+    /// series that were acknowledged a second.
     async fn capacity(&mut self, step: Duration) -> Result<f64> {
         let mut best: f64 = 0.0;
         almost_a_second_later(Duration::ZERO).await;
         loop {
             let (before, start) = (self.series().1, Instant::now());
-            almost_a_second_later(step).await;
-            let (counted, acknowledged) = self.series();
-            let taken = (acknowledged - before) as f64 / start.elapsed().as_secs_f64();
-            eprintln!("{} series/s offered, {taken:.0} acknowledged, {} wait", self.per_s(), counted - acknowledged);
+            // New connections may make it late once.
+            let mut is_late = true;
+            for window in [step, Duration::from_secs(1)] {
+                if is_late {
+                    almost_a_second_later(window).await;
+                    let (counted, acknowledged) = self.series();
+                    is_late = counted - acknowledged > self.per_s();
+                }
+            }
+            let taken = (self.series().1 - before) as f64 / start.elapsed().as_secs_f64();
+            eprintln!("{} series/s offered, {taken:.0} acknowledged, late: {is_late}", self.per_s());
             best = best.max(taken);
-            if counted - acknowledged > self.per_s() {
+            if is_late {
                 return Ok(best);
             }
             let to = (self.count as f64 * GROWTH) as usize;
@@ -98,7 +105,7 @@ async fn almost_a_second_later(about: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_counted_in_the_end() -> Result<()> {
-    let seconds = env::var("SECONDS_LONG").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(6);
+    let seconds = env::var("SECONDS_LONG").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(4);
     let dir = tempfile::tempdir()?;
     let config = serin::configure(dir.path(), &dir.path().join("rds.yaml"))?;
     let serin = Serin::start(&config, &dir.path().join("serin.log")).await?;

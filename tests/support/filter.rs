@@ -71,6 +71,7 @@ type Added = (Counts, Arc<Tally>, Arc<AtomicBool>);
 #[derive(Debug)]
 pub struct Filters {
     add: mpsc::UnboundedSender<Added>,
+    hurry: Arc<AtomicBool>,
     thread: thread::JoinHandle<Result<()>>,
 }
 
@@ -82,10 +83,12 @@ impl Filters {
     pub fn start(grpc: SocketAddr) -> Result<Self> {
         let (add, mut added) = mpsc::unbounded_channel::<Added>();
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let hurry = Arc::new(AtomicBool::new(false));
+        let hurries = Arc::clone(&hurry);
         let all = async move {
             let mut running = JoinSet::new();
             while let Some(one) = added.recv().await {
-                running.spawn_local(Filter::run(grpc, one));
+                running.spawn_local(Filter::run(grpc, one, Arc::clone(&hurries)));
             }
             while let Some(ended) = running.join_next().await {
                 ended??;
@@ -93,7 +96,7 @@ impl Filters {
             Ok(())
         };
         let thread = thread::Builder::new().name("filters".to_owned());
-        Ok(Filters { add, thread: thread.spawn(move || LocalSet::new().block_on(&runtime, all))? })
+        Ok(Filters { add, hurry, thread: thread.spawn(move || LocalSet::new().block_on(&runtime, all))? })
     }
 
     /// One more, which counts until it is enough.
@@ -102,11 +105,12 @@ impl Filters {
         let _ = self.add.send((counts, tally, is_enough));
     }
 
-    /// Waits until all have counted enough and everything is acknowledged.
+    /// Waits until all have counted enough and everything is acknowledged. They do not wait any more before they connect again.
     ///
     /// # Errors
     /// When a report was refused for what it says.
     pub async fn delivered(self) -> Result<()> {
+        self.hurry.store(true, Ordering::Relaxed);
         drop(self.add);
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await?;
         joined.map_err(|_| anyhow!("the filters' thread panicked"))?
@@ -128,13 +132,14 @@ struct Filter {
     counts: Counts,
     tally: Arc<Tally>,
     is_enough: Arc<AtomicBool>,
+    hurries: Arc<AtomicBool>,
     /// Seconds that were counted.
     seconds: u64,
     undelivered: u64,
 }
 
 impl Filter {
-    async fn run(grpc: SocketAddr, (counts, tally, is_enough): Added) -> Result<()> {
+    async fn run(grpc: SocketAddr, (counts, tally, is_enough): Added, hurries: Arc<AtomicBool>) -> Result<()> {
         let interval_ms = u64::try_from(INTERVAL.as_millis())?;
         let mut filter = Filter {
             reporter: Reporter::new(gateway(&counts.node, 1), interval_ms, now_us()),
@@ -144,6 +149,7 @@ impl Filter {
             counts,
             tally,
             is_enough,
+            hurries,
             seconds: 0,
             undelivered: 0,
         };
@@ -175,8 +181,9 @@ impl Filter {
         let new = seconds.saturating_sub(self.seconds);
         self.seconds = seconds;
         if self.is_enough.load(Ordering::Relaxed) {
-            // What is left is to be delivered without the waits of a filter that has time.
-            self.reporter.hurry();
+            if self.hurries.load(Ordering::Relaxed) {
+                self.reporter.hurry();
+            }
             return;
         }
         for _ in 0..new {
