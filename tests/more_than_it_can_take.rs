@@ -29,7 +29,7 @@ const REQUESTS: u32 = 4;
 const RUNS: Duration = Duration::from_millis(4);
 const OF: Duration = Duration::from_millis(100);
 const TIMES: usize = 4;
-const FILTERS_AT_FIRST: usize = 30;
+const FILTERS_AT_FIRST: usize = 45;
 /// So many times as many filters in each step, until it is too much.
 const GROWTH: f64 = 1.6;
 /// This many, each with a connection, are as good as no limit.
