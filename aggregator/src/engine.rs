@@ -44,6 +44,7 @@ pub use admission::Overload;
 pub use decision::Written;
 pub use evidence::Starts;
 pub use guard::Recorded;
+pub(crate) use proxies::merge;
 pub use shared::{Logged, Shared, Taken};
 
 /// How long after the end of a second its reports may still arrive: reporters tick on the second, so what is
