@@ -71,7 +71,7 @@ bench-ingest: bench-history ## What taking in reports costs, beside Prometheus; 
 	SERIN=target/release/serin target/release/bench-ingest
 
 .PHONY: soak
-soak: ## 10,000 sidecars on one aggregator for ten minutes: does it go on like that? SIDECARS=n MINUTES=n SERIES=n
+soak: ## 10,000 sidecars on one aggregator for ten minutes: does it go on like that? SIDECARS=n MINUTES=n SERIES=n NATS_SERVERS=1|3
 	cargo build --locked --release -p serin -p serin-tests --bin serin --bin soak
 	SERIN=target/release/serin target/release/soak
 

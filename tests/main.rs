@@ -18,6 +18,7 @@ mod both_sidecars_of_a_request;
 mod documents_name_real_paths;
 mod envoy_fetches_the_filter;
 mod envoys_own_access_log_agrees;
+mod every_proxy_is_known_to_all;
 mod every_request_is_counted_once;
 mod histograms_are_written_to_prometheus;
 mod histograms_go_to_opentelemetry;

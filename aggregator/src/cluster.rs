@@ -42,7 +42,7 @@ pub use agreed::Agreed;
 pub use connect::ClusterError;
 use connect::Nats;
 pub use forward::Forward;
-pub(crate) use forward::forwarded;
+pub(crate) use forward::{forwarded, is_forwarded};
 pub use log::Log;
 
 /// What is under way to other aggregators; what finds no room is left out.

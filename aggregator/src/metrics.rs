@@ -1,6 +1,7 @@
 //! `/metrics`: what the engine knows, as text, or in Prometheus's protobuf, which has native histograms. Cardinality is bounded by the
 //! configuration (`docs/prometheus.md`).
 
+mod accept;
 pub(crate) mod latency;
 pub(crate) mod native;
 
@@ -36,17 +37,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// The one that a scraper prefers which accepts these: Prometheus names protobuf only where it wants native histograms.
-    pub fn accepted(accept: &str) -> Self {
-        let protobuf = accept.contains("application/vnd.google.protobuf")
-            && accept.contains("proto=io.prometheus.client.MetricFamily");
-        match () {
-            () if protobuf => Format::Protobuf,
-            () if accept.contains("application/openmetrics-text") => Format::OpenMetrics,
-            () => Format::Text,
-        }
-    }
-
     /// For the header `content-type`.
     pub fn content_type(self) -> &'static str {
         match self {

@@ -18,8 +18,8 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, transpo
 
 use crate::{
     actuator::Order,
-    cluster::{Forward, forwarded},
-    engine::{Effect, NotCleared, Recorded},
+    cluster::{Forward, forwarded, is_forwarded},
+    engine::{Effect, NotCleared, Recorded, merge},
     historian::Past,
     history::Decisions,
     recording::file,
@@ -114,9 +114,20 @@ impl query_server::Query for Query {
         answer.map(|decisions| Response::new(ListDecisionsResponse { decisions })).map_err(unavailable)
     }
 
-    async fn list_proxies(&self, _: Request<ListProxiesRequest>) -> Result<Response<ListProxiesResponse>, Status> {
-        let answer = self.engine.ask(|engine, now| engine.proxies(now)).await;
-        answer.map(|proxies| Response::new(ListProxiesResponse { proxies })).map_err(unavailable)
+    async fn list_proxies(
+        &self,
+        request: Request<ListProxiesRequest>,
+    ) -> Result<Response<ListProxiesResponse>, Status> {
+        let own = self.engine.ask(|engine, now| engine.proxies(now)).await.map_err(unavailable)?;
+        if is_forwarded(request.metadata()) {
+            return Ok(Response::new(ListProxiesResponse { proxies: own, unanswered: Vec::new() }));
+        }
+        let (theirs, unanswered) = match &self.forward {
+            Some(forward) => forward.proxies().await,
+            None => Default::default(),
+        };
+        let proxies = merge(own.into_iter().chain(theirs));
+        Ok(Response::new(ListProxiesResponse { proxies, unanswered }))
     }
 
     async fn read_history(

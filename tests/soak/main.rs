@@ -1,10 +1,11 @@
 //! `make soak`: 10,000 simulated sidecars, each with a connection of its own, report to one `serin serve` every second; does it go on like that?
 //!
 //! Each minute tells of memory, of CPU, and of how long acknowledgements take. It fails when the second half takes more memory or longer for an acknowledgement
-//! than the first one.
+//! than the first one. With `NATS_SERVERS=1` or `3` these keep what is reported, and it is told what they take; reports have both timings then.
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
 mod sidecar;
+mod taken;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -12,7 +13,8 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use support::{poll, serin, serin::Serin};
+use support::{nats::Nats, poll, serin, serin::Serin};
+use taken::Taken;
 use tokio::{task::JoinSet, time::Instant};
 
 const SIDECARS: usize = 10_000;
@@ -41,16 +43,21 @@ fn from_environment(name: &str, default: usize) -> usize {
 #[tokio::main]
 async fn main() -> Result<()> {
     let (sidecars, minutes) = (from_environment("SIDECARS", SIDECARS), from_environment("MINUTES", MINUTES));
+    let servers = from_environment("NATS_SERVERS", 0);
     let series = u32::try_from(from_environment("SERIES", 2))?;
+    let contents = sidecar::Contents { series, both_timings: servers > 0 };
     let dir = tempfile::Builder::new().prefix("serin-soak-").tempdir()?;
     let config = serin::configure(dir.path(), &dir.path().join("rds.yaml"))?;
-    let serin = Serin::start(&config, &dir.path().join("serin.log")).await?;
+    let nats = if servers > 0 { Some(Nats::start(servers, dir.path()).await?) } else { None };
+    let history = nats.as_ref().map(|nats| Nats::url(&nats.addresses));
+    let arguments: Vec<&str> = history.iter().flat_map(|url| ["--history", url]).collect();
+    let serin = Serin::start_with(&config, &dir.path().join("serin.log"), &arguments).await?;
     let lags = Lags::default();
     let mut load = JoinSet::new();
     let start = Instant::now();
     for at in 0..sidecars {
         let from = start + Duration::from_secs_f64(at as f64 / CONNECTED_PER_S as f64);
-        load.spawn(sidecar::run(serin.grpc, at, series, from, Arc::clone(&lags)));
+        load.spawn(sidecar::run(serin.grpc, at, contents, from, Arc::clone(&lags)));
     }
     println!("{sidecars} sidecars, {series} series each, one report a second; this takes {} min", minutes + 1);
     // The first minute is for connecting, and for the window that is kept by seconds.
@@ -59,6 +66,7 @@ async fn main() -> Result<()> {
     for minute in 1..=minutes {
         lags.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let before = serin.process.cpu_s()?;
+        let theirs = nats.as_ref().map(Taken::by).transpose()?;
         tokio::time::sleep(MINUTE).await;
         let mut took = std::mem::take(&mut *lags.lock().unwrap_or_else(PoisonError::into_inner));
         took.sort_unstable();
@@ -72,13 +80,16 @@ async fn main() -> Result<()> {
             reports: took.len(),
         };
         println!(
-            "minute {minute}: {:.0} reports/s, {:.0} MB, {:.2} cores, acknowledged after {:.0} ms (p99 {:.0} ms)",
+            "minute {minute}: {:.0} reports/s, {:.0} MB, {:.3} cores, acknowledged after {:.0} ms (p99 {:.0} ms)",
             one.reports as f64 / MINUTE.as_secs_f64(),
             one.resident_mb,
             one.cpu_share,
             one.p50_ms,
             one.p99_ms
         );
+        if let Some((nats, theirs)) = nats.as_ref().zip(theirs) {
+            println!("  NATS: {}", Taken::by(nats)?.since(&theirs, MINUTE));
+        }
         while let Some(ended) = load.try_join_next() {
             ended??;
         }

@@ -19,12 +19,20 @@ use crate::Lags;
 
 const SERVICES: usize = 100;
 
+/// What is in each report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contents {
+    pub(crate) series: u32,
+    /// Whether both timings are told, as by a sidecar.
+    pub(crate) both_timings: bool,
+}
+
 /// Reports every second from a time on, and notes how long each acknowledgement takes.
-pub(crate) async fn run(grpc: SocketAddr, at: usize, series: u32, from: Instant, lags: Lags) -> Result<()> {
+pub(crate) async fn run(grpc: SocketAddr, at: usize, contents: Contents, from: Instant, lags: Lags) -> Result<()> {
     tokio::time::sleep_until(from).await;
     let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
     let (messages, receiver) = mpsc::channel(8);
-    let mut report = first(at, series);
+    let mut report = first(at, contents);
     messages.send(report.clone()).await?;
     let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
     (report.reporter, report.new_series) = (None, Vec::new());
@@ -45,11 +53,12 @@ fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }
 
-fn first(at: usize, series: u32) -> ReportRequest {
+fn first(at: usize, Contents { series, both_timings }: Contents) -> ReportRequest {
     let total =
         Counts::from_iter((0..30u64).map(|i| (Bucket::of(Micros(20_000 + 2_000 * i + at as u64 % 97)), 1 + i % 3)));
     let wire = convert::to_wire(&total);
-    let delta = |series| SeriesDelta { series, upstream: None, total: Some(wire.clone()), retries: 0 };
+    let upstream = both_timings.then(|| wire.clone());
+    let delta = |series| SeriesDelta { series, upstream: upstream.clone(), total: Some(wire.clone()), retries: 0 };
     let definition = |id: u32| Series {
         id,
         service: format!("service-{}", at % SERVICES),

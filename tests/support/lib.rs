@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod collector;
 pub mod envoy;
 pub mod feed;
+pub mod filter;
 pub mod gateway;
 pub mod latency;
 mod leases;

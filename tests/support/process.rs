@@ -79,6 +79,16 @@ impl Process {
         Ok(line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).context("no size")? * 1_024)
     }
 
+    /// The bytes that it had written to disks so far.
+    ///
+    /// # Errors
+    /// When `/proc` does not tell.
+    pub fn written_bytes(&self) -> Result<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.id()))?;
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).context("no write_bytes")?;
+        Ok(line.trim().parse()?)
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {

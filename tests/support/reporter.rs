@@ -42,8 +42,6 @@ pub struct Says {
 pub struct Told {
     /// Requests in all reports that were acknowledged.
     pub requests: AtomicU64,
-    /// How often its stream was closed for want of room.
-    pub shed: AtomicU64,
     /// Whether it is to count no more.
     pub is_enough: AtomicBool,
 }
@@ -59,12 +57,11 @@ pub async fn run(grpc: SocketAddr, says: Says, told: Arc<Told>) -> Result<()> {
         if unacknowledged.is_empty() && told.is_enough.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match stream(grpc, &says, &told, &mut unacknowledged, &mut next).await {
-            Err(status) if status.code() == Code::InvalidArgument => return Err(status.into()),
-            Err(status) if status.code() == Code::ResourceExhausted => {
-                told.shed.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => {}
+        let ended = stream(grpc, &says, &told, &mut unacknowledged, &mut next).await;
+        if let Err(status) = ended
+            && status.code() == Code::InvalidArgument
+        {
+            return Err(status.into());
         }
         tokio::time::sleep(AGAIN).await;
     }

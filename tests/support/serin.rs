@@ -168,7 +168,9 @@ fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
 /// Adds up the samples of a counter in Prometheus' text format.
 fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> u64 {
     let wanted: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
-    let samples = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+    // Another metric's name may begin with this one.
+    let own = |line: &'_ str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let samples = text.lines().filter(|line| own(line)).filter_map(|line| line.rsplit_once(' '));
     let matching = samples.filter(|(series, _)| wanted.iter().all(|label| series.contains(label)));
     matching.filter_map(|(_, value)| value.parse::<f64>().ok()).map(|value| value as u64).sum()
 }

@@ -11,9 +11,18 @@ const REMEDY: &str = "Missing requests were served and never reported: the proxy
 #[allow(clippy::print_stdout, reason = "the answer of a command line tool")]
 pub(super) async fn run(server: String) -> anyhow::Result<()> {
     let mut query = QueryClient::new(client::connect(&server).await?);
-    let proxies = query.list_proxies(ListProxiesRequest {}).await.map_err(client::told)?.into_inner().proxies;
-    print!("{}", show(&proxies));
+    let answer = query.list_proxies(ListProxiesRequest {}).await.map_err(client::told)?.into_inner();
+    print!("{}", show(&answer.proxies));
+    for address in answer.unanswered {
+        println!("{}", silent(&address));
+    }
     Ok(())
+}
+
+fn silent(address: &str) -> String {
+    format!(
+        "The aggregator at {address} does not answer: proxies that report to it are missing here, or shown with less than they have."
+    )
 }
 
 /// A line for each, and what to do where something is missing. Writing to a string does not fail.
@@ -66,6 +75,7 @@ mod tests {
             missing,
             last_seen_unix_us: 1_000_000,
             state: None,
+            reporters: Vec::new(),
         };
         let shown = show(&[proxy("gateway-1", Some(1_234), 34), proxy("gateway-2", None, 0)]);
         let lines: Vec<&str> = shown.lines().collect();

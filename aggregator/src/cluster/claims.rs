@@ -28,6 +28,15 @@ pub(super) type Instant = Duration;
 struct Member {
     first_seen: Instant,
     beat: Instant,
+    /// Of its last heartbeat; 0 before the first one.
+    revision: u64,
+}
+
+impl Member {
+    /// One that was not heard of before now.
+    fn new(now: Instant) -> Self {
+        Member { first_seen: now, beat: now, revision: 0 }
+    }
 }
 
 /// A partition's entry in the bucket.
@@ -70,13 +79,16 @@ impl Claims {
         Claims { me, members: BTreeMap::new(), owners: BTreeMap::new(), begun: BTreeSet::new(), confirmed: None }
     }
 
-    /// A member's heartbeat was seen in the bucket.
-    pub(super) fn beat(&mut self, member: &str, now: Instant) {
-        let known = self.members.entry(member.to_owned()).or_insert(Member { first_seen: now, beat: now });
+    /// A member's heartbeat was seen in the bucket. One that is shown again, as by a watch that is renewed, changes nothing.
+    pub(super) fn beat(&mut self, member: &str, revision: u64, now: Instant) {
+        let known = self.members.entry(member.to_owned()).or_insert(Member::new(now));
+        if revision <= known.revision {
+            return;
+        }
         if now.saturating_sub(known.beat) >= GONE_AFTER {
             known.first_seen = now;
         }
-        known.beat = now;
+        (known.beat, known.revision) = (now, revision);
     }
 
     /// A partition's entry was seen in the bucket. Older ones than what is known change nothing.
@@ -85,22 +97,27 @@ impl Claims {
         if is_newer && partition < PARTITIONS {
             // Its heartbeats may not have been seen yet: it has the same time to show one as everyone.
             if !owner.member.is_empty() {
-                self.members.entry(owner.member.clone()).or_insert(Member { first_seen: now, beat: now });
+                self.members.entry(owner.member.clone()).or_insert(Member::new(now));
             }
             self.owners.insert(partition, owner);
         }
     }
 
     /// Our own heartbeat, sent at this time, got through.
-    pub(super) fn confirmed(&mut self, sent: Instant) {
+    pub(super) fn confirmed(&mut self, revision: u64, sent: Instant) {
         self.confirmed = self.confirmed.max(Some(sent));
         let me = self.me.clone();
-        self.beat(&me, sent);
+        self.beat(&me, revision, sent);
     }
 
     /// Who has a partition, as far as is known.
     pub(super) fn owner(&self, partition: Partition) -> Option<&str> {
         self.owners.get(&partition).map(|owner| owner.member.as_str()).filter(|member| !member.is_empty())
+    }
+
+    /// The other members that are not gone.
+    pub(super) fn others(&self) -> impl Iterator<Item = &str> {
+        self.there(Duration::ZERO).into_iter().filter(|member| *member != self.me)
     }
 
     /// Whether we are to act for nobody.

@@ -63,6 +63,11 @@ impl Held {
         self.with(|state, _| state.claims.owner(partition).and_then(|member| state.addresses.get(member).cloned()))
     }
 
+    /// Where the others answer.
+    pub(super) fn others(&self) -> Vec<String> {
+        self.with(|state, _| state.claims.others().filter_map(|member| state.addresses.get(member).cloned()).collect())
+    }
+
     fn with<T>(&self, look: impl FnOnce(&mut State, Duration) -> T) -> T {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = state.began.elapsed();
@@ -74,7 +79,7 @@ impl Held {
             let value = String::from_utf8_lossy(&entry.value).into_owned();
             if let Some(member) = entry.key.strip_prefix(MEMBER) {
                 if entry.operation == Operation::Put {
-                    state.claims.beat(member, now);
+                    state.claims.beat(member, entry.revision, now);
                     state.addresses.insert(member.to_owned(), value);
                 }
             } else if let Some(partition) = entry.key.strip_prefix(PARTITION).and_then(|number| number.parse().ok()) {
@@ -174,8 +179,8 @@ async fn beat(nats: Nats, held: Held, member: String, address: String) {
         ticks.tick().await;
         let sent = held.with(|_, now| now);
         let put = nats.work.put(&key, address.clone().into());
-        if let Ok(Ok(_)) = tokio::time::timeout(BEAT_WITHIN, put).await {
-            held.with(|state, _| state.claims.confirmed(sent));
+        if let Ok(Ok(revision)) = tokio::time::timeout(BEAT_WITHIN, put).await {
+            held.with(|state, _| state.claims.confirmed(revision, sent));
         }
     }
 }

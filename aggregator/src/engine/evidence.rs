@@ -1,6 +1,6 @@
 //! One second of the store as the judge wants it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serin_judge::{Arm, PodId, PodSlice, Slice, Stratum};
 use serin_sketch::{Bucket, Counts};

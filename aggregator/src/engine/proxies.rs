@@ -2,46 +2,60 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serin_proto::v1;
+use serin_proto::v1::{self, ProxyReporter};
 
 use super::Engine;
-use crate::{store::ReporterView, time::UnixMicros};
+use crate::{report::ReporterId, store::ReporterView, time::UnixMicros};
 
 impl Engine {
-    /// Every proxy that was heard of, those with missing requests first.
+    /// Every proxy that was heard of with its reporters, those with missing requests first.
     pub fn proxies(&self, now: UnixMicros) -> Vec<v1::Proxy> {
-        let mut by_node: BTreeMap<&Arc<str>, (UnixMicros, Vec<ReporterView>)> = BTreeMap::new();
+        let mut by_node: BTreeMap<&Arc<str>, (UnixMicros, Vec<ProxyReporter>)> = BTreeMap::new();
         for (node, last_seen) in self.proxies.nodes() {
             by_node.insert(node, (last_seen, Vec::new()));
         }
-        for (node, view) in self.reporters.views(now) {
-            by_node.entry(node).or_insert((view.last_seen, Vec::new())).1.push(view);
+        for (id, view) in self.reporters.views(now) {
+            by_node.entry(&id.node_id).or_insert((view.last_seen, Vec::new())).1.push(told(id, view));
         }
-        let all =
-            by_node.into_iter().map(|(node, (last_seen, reporters))| self.proxy(node, last_seen, &reporters, now));
+        let all = by_node.into_iter().map(|(node, (last_seen, reporters))| self.proxy(node, last_seen, reporters, now));
         let mut proxies: Vec<v1::Proxy> = all.collect();
-        proxies.sort_by(|a, b| b.missing.cmp(&a.missing).then_with(|| a.node_id.cmp(&b.node_id)));
+        sort(&mut proxies);
         proxies
     }
 
-    fn proxy(&self, node_id: &str, last_seen: UnixMicros, reporters: &[ReporterView], now: UnixMicros) -> v1::Proxy {
+    fn proxy(&self, node_id: &str, last_seen: UnixMicros, reporters: Vec<ProxyReporter>, now: UnixMicros) -> v1::Proxy {
         let said = self.proxies.ended(node_id, now);
         v1::Proxy {
             node_id: node_id.to_owned(),
-            reporters_alive: reporters.iter().filter(|reporter| reporter.is_alive).count() as u32,
-            counted: reporters.iter().fold(0, |sum, reporter| sum.saturating_add(reporter.requests)),
             ended: said.map(|(ended, _)| ended),
             missing: said.map_or(0, |(_, missing)| missing),
             last_seen_unix_us: last_seen.0,
-            state: Some(sum(reporters)),
+            ..sum(reporters)
         }
     }
 }
 
-/// The slowest interval, the longest tick and the oldest request; the sum of the rest.
-fn sum(reporters: &[ReporterView]) -> v1::ReporterState {
-    let alive = reporters.iter().filter(|reporter| reporter.is_alive).map(|reporter| reporter.state);
-    alive.fold(v1::ReporterState::default(), |sum, one| v1::ReporterState {
+fn told(id: &ReporterId, view: ReporterView) -> ProxyReporter {
+    ProxyReporter {
+        boot_nonce: id.boot_nonce,
+        context_id: id.context_id,
+        counted: view.requests,
+        last_seen_unix_us: view.last_seen.0,
+        alive: view.is_alive,
+        state: Some(view.state),
+    }
+}
+
+/// Those with missing requests first, then by name.
+fn sort(proxies: &mut [v1::Proxy]) {
+    proxies.sort_by(|a, b| b.missing.cmp(&a.missing).then_with(|| a.node_id.cmp(&b.node_id)));
+}
+
+/// What the reporters of one proxy are together: the slowest interval, the longest tick and the oldest request; the sum of the rest.
+fn sum(reporters: Vec<ProxyReporter>) -> v1::Proxy {
+    let alive = || reporters.iter().filter(|reporter| reporter.alive);
+    let states = alive().map(|reporter| reporter.state.unwrap_or_default());
+    let state = states.fold(v1::ReporterState::default(), |sum, one| v1::ReporterState {
         interval_ms: sum.interval_ms.max(one.interval_ms),
         tick_us: sum.tick_us.max(one.tick_us),
         sent_bytes: sum.sent_bytes.saturating_add(one.sent_bytes),
@@ -50,5 +64,98 @@ fn sum(reporters: &[ReporterView]) -> v1::ReporterState {
         memory_bytes: sum.memory_bytes.saturating_add(one.memory_bytes),
         active_requests: sum.active_requests.saturating_add(one.active_requests),
         oldest_active_ms: sum.oldest_active_ms.max(one.oldest_active_ms),
-    })
+    });
+    v1::Proxy {
+        reporters_alive: alive().count() as u32,
+        counted: counted(&reporters),
+        state: Some(state),
+        reporters,
+        ..v1::Proxy::default()
+    }
+}
+
+fn counted(reporters: &[ProxyReporter]) -> u64 {
+    reporters.iter().fold(0, |sum, reporter| sum.saturating_add(reporter.counted))
+}
+
+/// What several aggregators know of the same proxies, each one of what was said to it.
+///
+/// A reporter that went from one to another is known to both: the one that heard of it last is right. What is missing was proven by one that
+/// does not know what went to the others, so that is taken off: all of it may have ended since it began to compare.
+pub(crate) fn merge(all: impl IntoIterator<Item = v1::Proxy>) -> Vec<v1::Proxy> {
+    let mut by_node: BTreeMap<String, Vec<v1::Proxy>> = BTreeMap::new();
+    for proxy in all {
+        by_node.entry(proxy.node_id.clone()).or_default().push(proxy);
+    }
+    let mut merged: Vec<v1::Proxy> = by_node.into_iter().map(|(node_id, known)| one(node_id, &known)).collect();
+    sort(&mut merged);
+    merged
+}
+
+fn one(node_id: String, known: &[v1::Proxy]) -> v1::Proxy {
+    let mut reporters: BTreeMap<(u64, u32), ProxyReporter> = BTreeMap::new();
+    for reporter in known.iter().flat_map(|proxy| &proxy.reporters) {
+        let id = (reporter.boot_nonce, reporter.context_id);
+        let newest = reporters.entry(id).or_insert(*reporter);
+        if (reporter.last_seen_unix_us, reporter.counted) > (newest.last_seen_unix_us, newest.counted) {
+            *newest = *reporter;
+        }
+    }
+    let merged = sum(reporters.into_values().collect());
+    let missing = |proxy: &v1::Proxy| {
+        let elsewhere = merged.counted.saturating_sub(counted(&proxy.reporters));
+        proxy.missing.saturating_sub(elsewhere)
+    };
+    v1::Proxy {
+        node_id,
+        ended: known.iter().filter_map(|proxy| proxy.ended).max(),
+        missing: known.iter().map(missing).max().unwrap_or_default(),
+        last_seen_unix_us: known.iter().map(|proxy| proxy.last_seen_unix_us).max().unwrap_or_default(),
+        reporters: Vec::new(),
+        ..merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reporter(context_id: u32, counted: u64, second: u64) -> ProxyReporter {
+        let last_seen_unix_us = second * 1_000_000;
+        ProxyReporter { context_id, counted, last_seen_unix_us, alive: true, ..ProxyReporter::default() }
+    }
+
+    fn proxy(node_id: &str, ended: Option<u64>, missing: u64, reporters: Vec<ProxyReporter>) -> v1::Proxy {
+        v1::Proxy { node_id: node_id.to_owned(), ended, missing, ..sum(reporters) }
+    }
+
+    fn shown(proxies: &[v1::Proxy]) -> Vec<(&str, u32, u64, Option<u64>, u64)> {
+        proxies.iter().map(|p| (p.node_id.as_str(), p.reporters_alive, p.counted, p.ended, p.missing)).collect()
+    }
+
+    #[test]
+    fn what_several_know_of_a_proxy_is_one() {
+        // (what each of two aggregators knows, and what it is together)
+        let a_and_b = [proxy("a", None, 0, vec![reporter(1, 5, 1)]), proxy("b", None, 0, vec![reporter(1, 7, 1)])];
+        assert_eq!(shown(&merge(a_and_b)), [("a", 1, 5, None, 0), ("b", 1, 7, None, 0)]);
+        let two_workers = [proxy("a", None, 0, vec![reporter(1, 5, 1)]), proxy("a", None, 0, vec![reporter(2, 7, 1)])];
+        assert_eq!(shown(&merge(two_workers)), [("a", 2, 12, None, 0)]);
+        let one_moved = [proxy("a", None, 0, vec![reporter(1, 5, 1)]), proxy("a", None, 0, vec![reporter(1, 9, 2)])];
+        assert_eq!(shown(&merge(one_moved)), [("a", 1, 9, None, 0)]);
+    }
+
+    #[test]
+    fn what_went_to_another_aggregator_is_not_missing() {
+        let told = |missing| proxy("a", Some(1_234), missing, vec![reporter(1, 100, 1)]);
+        let other = proxy("a", None, 0, vec![reporter(2, 1_100, 1)]);
+        assert_eq!(shown(&merge([told(1_134), other.clone()])), [("a", 2, 1_200, Some(1_234), 34)]);
+        assert_eq!(shown(&merge([other, told(1_000)])), [("a", 2, 1_200, Some(1_234), 0)]);
+        assert_eq!(shown(&merge([told(7)])), [("a", 1, 100, Some(1_234), 7)], "alone it stays as it is");
+    }
+
+    #[test]
+    fn reporters_are_told_to_aggregators_only() {
+        let merged = merge([proxy("a", None, 0, vec![reporter(1, 5, 1)])]);
+        assert!(merged[0].reporters.is_empty());
+    }
 }

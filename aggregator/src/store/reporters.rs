@@ -1,4 +1,4 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use serin_proto::v1;
 
@@ -52,6 +52,8 @@ struct State {
     /// The place of the oldest service that it was seen to carry, where it was.
     oldest_service: Option<usize>,
     usual: Usual,
+    /// When its stream began.
+    connected: UnixMicros,
     last_seen: UnixMicros,
 }
 
@@ -123,8 +125,10 @@ impl Reporters {
             own: v1::ReporterState::default(),
             oldest_service: None,
             usual: Usual::default(),
+            connected: now,
             last_seen: now,
         });
+        state.connected = now;
         state.applied = state.applied.max(reporter.first_sequence.saturating_sub(1));
         state.durable = state.durable.max(reporter.first_sequence.saturating_sub(1));
         state.last_seen = now;
@@ -160,8 +164,10 @@ impl Reporters {
     }
 
     /// How much later a report comes than the soonest one of its reporter in the last minutes did, by both clocks: neither has to be right.
+    /// What a filter kept while it had no stream is not late by what we do, so it is no more than the age of the stream.
     pub fn delay(&mut self, id: &ReporterId, interval_end: UnixMicros, now: UnixMicros) -> Duration {
-        self.0.get_mut(id).map_or(Duration::ZERO, |state| state.usual.delay(interval_end, now))
+        let delay = |state: &mut State| state.usual.delay(interval_end, now).min(now.since(state.connected));
+        self.0.get_mut(id).map_or(Duration::ZERO, delay)
     }
 
     /// A reporter carries a service that has this place by age.
@@ -201,21 +207,22 @@ impl Reporters {
                 own,
                 oldest_service: None,
                 usual: Usual::default(),
+                connected: now,
                 last_seen: now,
             };
             self.0.entry(id).or_insert(state);
         }
     }
 
-    /// What is known of each, with its node id.
-    pub fn views(&self, now: UnixMicros) -> impl Iterator<Item = (&Arc<str>, ReporterView)> {
+    /// What is known of each.
+    pub fn views(&self, now: UnixMicros) -> impl Iterator<Item = (&ReporterId, ReporterView)> {
         let view = move |state: &State| ReporterView {
             requests: state.requests.saturating_add(state.elsewhere),
             is_alive: now.since(state.last_seen) <= ALIVE_WITHIN,
             last_seen: state.last_seen,
             state: state.own,
         };
-        self.0.iter().map(move |(id, state)| (&id.node_id, view(state)))
+        self.0.iter().map(move |(id, state)| (id, view(state)))
     }
 
     /// How many gave a sign of life within 30 s.
@@ -312,6 +319,20 @@ mod tests {
         assert_eq!([delay_ms(1, 5), delay_ms(2, 305), delay_ms(3, 4)], [0, 300, 0]);
         assert_eq!([delay_ms(10, 2_005), delay_ms(290, 2_005)], [2_001, 2_001]);
         assert_eq!([delay_ms(610, 2_005), delay_ms(950, 2_005)], [0, 0]);
+    }
+
+    /// It was shed for a minute, kept its reports, and is let in again.
+    #[test]
+    fn what_was_kept_without_a_stream_is_not_late() {
+        let at = |second: u64| NOW.plus(Duration::from_secs(second));
+        let me = reporter(1);
+        let mut reporters = Reporters::default();
+        reporters.connected(&me, at(0)).unwrap();
+        assert_eq!(reporters.delay(&me.id, at(1), at(1)), Duration::ZERO);
+        reporters.connected(&me, at(60)).unwrap();
+        assert_eq!(reporters.delay(&me.id, at(2), at(60)), Duration::ZERO);
+        // What still waits three seconds later waits for us.
+        assert_eq!(reporters.delay(&me.id, at(3), at(63)), Duration::from_secs(3));
     }
 
     #[test]

@@ -18,7 +18,9 @@ impl ReleaseGuardSpec {
             "routes": self.routes,
             "timing": self.timing,
             "judge": self.rules,
-            "rollback": { "dry_run": self.action != Action::Rollback, "confirm_within": self.confirm_within },
+            "rollback": {
+                "dry_run": self.action != Action::Rollback, "confirm_within": self.confirm_within, "hold": self.hold,
+            },
         })
     }
 

@@ -781,9 +781,12 @@ pub struct ListProxiesRequest {}
 pub struct ListProxiesResponse {
     #[prost(message, repeated, tag = "1")]
     pub proxies: ::prost::alloc::vec::Vec<Proxy>,
+    /// Addresses of the aggregators that did not answer within a second: what reports to them is left out.
+    #[prost(string, repeated, tag = "2")]
+    pub unanswered: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One Envoy, by its node id: all processes that had it since this aggregator began.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Proxy {
     #[prost(string, tag = "1")]
     pub node_id: ::prost::alloc::string::String,
@@ -806,6 +809,27 @@ pub struct Proxy {
     pub last_seen_unix_us: u64,
     /// The worst of its reporters: how often it reports, what a tick takes; and the sums of all.
     #[prost(message, optional, tag = "7")]
+    pub state: ::core::option::Option<ReporterState>,
+    /// Its reporters, one by one. Told only to other aggregators, which may know some of them, too.
+    #[prost(message, repeated, tag = "8")]
+    pub reporters: ::prost::alloc::vec::Vec<ProxyReporter>,
+}
+/// One reporter of a proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProxyReporter {
+    /// Which one it is, as in Reporter.
+    #[prost(fixed64, tag = "1")]
+    pub boot_nonce: u64,
+    #[prost(uint32, tag = "2")]
+    pub context_id: u32,
+    /// As in Proxy.
+    #[prost(uint64, tag = "3")]
+    pub counted: u64,
+    #[prost(uint64, tag = "4")]
+    pub last_seen_unix_us: u64,
+    #[prost(bool, tag = "5")]
+    pub alive: bool,
+    #[prost(message, optional, tag = "6")]
     pub state: ::core::option::Option<ReporterState>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1337,7 +1361,7 @@ pub mod query_client {
                 .insert(GrpcMethod::new("serin.v1.Query", "ListDecisions"));
             self.inner.unary(req, path, codec).await
         }
-        /// The proxies that report, those with missing requests first, then by name.
+        /// The proxies that report, those with missing requests first, then by name: to any of several aggregators that share NATS.
         pub async fn list_proxies(
             &mut self,
             request: impl tonic::IntoRequest<super::ListProxiesRequest>,
@@ -1470,7 +1494,7 @@ pub mod query_server {
             tonic::Response<super::ListDecisionsResponse>,
             tonic::Status,
         >;
-        /// The proxies that report, those with missing requests first, then by name.
+        /// The proxies that report, those with missing requests first, then by name: to any of several aggregators that share NATS.
         async fn list_proxies(
             &self,
             request: tonic::Request<super::ListProxiesRequest>,

@@ -6,7 +6,7 @@ const S: Duration = Duration::from_secs(1);
 
 fn alone() -> Claims {
     let mut claims = Claims::new("a".into());
-    claims.confirmed(S);
+    claims.confirmed(1, S);
     claims
 }
 
@@ -29,32 +29,48 @@ fn one_that_does_not_get_through_lets_go_and_claims_nothing() {
     let later = S + FENCED_AFTER;
     assert!(!claims.has(3, later));
     assert_eq!(claims.act(later), [Action::End(3)]);
-    claims.confirmed(later);
+    claims.confirmed(2, later);
     assert!(claims.act(later).contains(&Action::Begin(3)), "nobody else took it");
 }
 
 #[test]
 fn while_nothing_gets_through_nobody_is_gone() {
     let mut claims = alone();
-    claims.beat("b", S);
+    claims.beat("b", 2, S);
     for partition in 0..PARTITIONS {
         claims.owned(partition, Owner { member: "b".into(), revision: 9 }, S);
     }
     // A minute in which NATS stands still: the last beat of `b` is old, but so is our own.
     assert_eq!(claims.act(60 * S), []);
-    claims.confirmed(61 * S);
+    claims.confirmed(3, 61 * S);
     let all_gone = claims.act(61 * S);
     assert_eq!(all_gone.len(), usize::from(PARTITIONS), "it had the time of our beats, and did not use it");
     assert_eq!(all_gone[0], Action::Claim { partition: 0, revision: 9 });
+}
+
+/// A watch that is renewed shows the last entry of every key again.
+#[test]
+fn a_heartbeat_that_is_shown_again_is_no_new_one() {
+    let mut claims = alone();
+    claims.beat("b", 2, S);
+    claims.owned(0, Owner { member: "b".into(), revision: 3 }, S);
+    let is_claimed = |claims: &mut Claims, now: Duration| {
+        claims.confirmed(10 + now.as_secs(), now);
+        claims.act(now).contains(&Action::Claim { partition: 0, revision: 3 })
+    };
+    claims.beat("b", 2, 4 * S);
+    assert!(!is_claimed(&mut claims, 5 * S), "it may still be there");
+    assert!(is_claimed(&mut claims, 6 * S), "it was heard of for the last time 5 s ago");
+    claims.beat("b", 17, 6 * S);
+    assert!(!is_claimed(&mut claims, 10 * S), "it is back");
 }
 
 /// Members and a bucket, with clocks that begin anywhere; members stop, go on and are cut off at random.
 struct World {
     now: Duration,
     revision: u64,
-    /// Of each member the last beat, and which one of it each other one has seen.
-    beats: Vec<Option<Duration>>,
-    seen: Vec<Vec<Option<Duration>>>,
+    /// The revision of each member's last beat; 0 before the first one.
+    beats: Vec<u64>,
     owners: BTreeMap<Partition, Owner>,
     members: Vec<Claims>,
     cut: Vec<bool>,
@@ -66,8 +82,7 @@ impl World {
         World {
             now: 100 * S,
             revision: 0,
-            beats: vec![None; members],
-            seen: vec![vec![None; members]; members],
+            beats: vec![0; members],
             owners: BTreeMap::new(),
             members: (0..members).map(|at| Claims::new(format!("m{at}"))).collect(),
             cut: vec![false; members],
@@ -79,7 +94,7 @@ impl World {
         self.now + 1_000 * S * member as u32
     }
 
-    /// A quarter of a second: every member that runs beats (each second), looks and acts.
+    /// A quarter of a second: every member that runs beats (each second), is shown all entries, as by a new watch, and acts.
     fn step(&mut self) {
         self.now += S / 4;
         for at in 0..self.members.len() {
@@ -89,13 +104,12 @@ impl World {
             let clock = self.clock(at);
             if !self.cut[at] {
                 if self.now.subsec_millis() == 0 {
-                    self.beats[at] = Some(self.now);
-                    self.members[at].confirmed(clock);
+                    self.revision += 1;
+                    self.beats[at] = self.revision;
+                    self.members[at].confirmed(self.revision, clock);
                 }
-                for (other, beat) in self.beats.iter().enumerate() {
-                    if *beat != std::mem::replace(&mut self.seen[at][other], *beat) {
-                        self.members[at].beat(&format!("m{other}"), clock);
-                    }
+                for (other, revision) in self.beats.iter().enumerate().filter(|(_, revision)| **revision > 0) {
+                    self.members[at].beat(&format!("m{other}"), *revision, clock);
                 }
                 for (partition, owner) in &self.owners {
                     self.members[at].owned(*partition, owner.clone(), clock);
