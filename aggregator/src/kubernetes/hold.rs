@@ -163,3 +163,6 @@ impl Holder {
         let _ = self.engine.event(Event::Written { decision: self.decision, results }).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
