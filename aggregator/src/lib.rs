@@ -33,6 +33,7 @@ pub mod partition;
 pub mod query;
 pub mod recording;
 pub mod report;
+pub mod safety;
 pub mod server;
 pub mod shell;
 pub mod store;

@@ -14,6 +14,7 @@ use serin_sketch::Micros;
 use super::{
     Config, Exporter, Git, Receives, Rollback, Service, Target, Template, Timing, notify, object,
     problem::{Fault, Problem},
+    safety,
     scalar::{self, FRACTION, LABEL, METRIC, PATH, VANTAGE},
     section::Section,
     yaml::{Node, Value},
@@ -52,6 +53,7 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
             retention,
             services: services(file),
             notify: notify::receivers(file),
+            safety: file.section("safety", safety::read).unwrap_or_else(safety::usual),
         })
     })
 }
@@ -265,6 +267,7 @@ fn in_range<T>(node: &Node, value: T, tried: Result<Policy, PolicyError>) -> Res
 fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
     let Rollback { dry_run, without_baseline, confirm_within, .. } = Rollback::none();
     let dry_run = rollback.optional("dry_run", scalar::switch).unwrap_or(dry_run);
+    let only_tells = rollback.optional("action", safety::action).unwrap_or(false);
     let without_baseline = rollback.optional("without_baseline", scalar::switch).unwrap_or(without_baseline);
     let range = scalar::duration_within(SECOND..=HOUR, "a duration from 1s to 1h");
     let confirm_within = rollback.optional("confirm_within", range).unwrap_or(confirm_within);
@@ -282,7 +285,7 @@ fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
     });
     let objects = rollback.section("kubernetes", object::read).into_iter().collect();
     let targets = virtual_services.into_iter().chain(envoy_rds).collect();
-    Some(Rollback { dry_run, without_baseline, confirm_within, targets, objects })
+    Some(Rollback { dry_run, only_tells, without_baseline, confirm_within, targets, objects })
 }
 
 fn git(git: &mut Section<'_>) -> Option<Git> {

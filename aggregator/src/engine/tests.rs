@@ -7,7 +7,7 @@ use serin_sketch::{Counts, Micros};
 
 use super::*;
 use crate::{
-    config::{Rollback, Service, Target, Template, Timing},
+    config::{Rollback, Safety, Service, Target, Template, Timing},
     report::{self, Delta, SeriesKey},
 };
 
@@ -29,6 +29,7 @@ fn config(dry_run: bool) -> Config {
         throughput: false,
         rollback: Rollback {
             dry_run,
+            only_tells: false,
             without_baseline: false,
             confirm_within: Duration::from_secs(10),
             targets: vec![target],
@@ -43,6 +44,7 @@ fn config(dry_run: bool) -> Config {
         live_window: Duration::from_secs(900),
         nats: None,
         notify: Vec::new(),
+        safety: Safety { rollbacks_per_hour: 10, dry_run: false },
         exporters: Vec::new(),
         retention: serin_history::Retention::default(),
         services: vec![service],

@@ -18,7 +18,11 @@ impl ReleaseGuardSpec {
             "routes": self.routes,
             "timing": self.timing,
             "judge": self.rules,
-            "rollback": { "dry_run": self.action != Action::Rollback, "confirm_within": self.confirm_within },
+            "rollback": {
+                "action": if self.action == Action::Notify { "notify" } else { "rollback" },
+                "dry_run": self.action == Action::DryRun,
+                "confirm_within": self.confirm_within,
+            },
         })
     }
 
