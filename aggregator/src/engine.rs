@@ -11,6 +11,7 @@ mod confirm;
 mod decision;
 mod evidence;
 mod guard;
+mod held;
 pub mod on_trial;
 mod overload;
 mod proxies;
@@ -32,7 +33,8 @@ use crate::{
     ingest::validate::Heartbeat,
     partition::Partition,
     recording::Kept,
-    report::{Delta, Report, Reporter, ReporterId, Waiting},
+    report::{Deltas, Report, Reporter, ReporterId, Waiting},
+    safety::Safety,
     store::{Applied, Latencies, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
 };
@@ -151,7 +153,7 @@ pub struct Stored {
     /// The second that it belongs to.
     pub second: u64,
     /// What was counted.
-    pub deltas: Vec<Arc<Delta>>,
+    pub deltas: Arc<Deltas>,
 }
 
 /// What an earlier run left.
@@ -160,7 +162,7 @@ pub struct Remembered {
     /// The highest sequence of each reporter that was kept.
     pub applied: Vec<(ReporterId, u64)>,
     /// The seconds of the live window.
-    pub seconds: BTreeMap<u64, Vec<Arc<Delta>>>,
+    pub seconds: BTreeMap<u64, Vec<Arc<Deltas>>>,
 }
 
 /// What earlier days tell of a service.
@@ -281,6 +283,7 @@ pub struct Engine {
     pub(crate) guards: Vec<Guard>,
     pub(crate) backlog: Backlog,
     admission: Admission,
+    safety: Safety,
     decisions: BTreeMap<u64, v1::Decision>,
     streams: BTreeMap<StreamId, ReporterId>,
     judged: u64,
@@ -295,32 +298,43 @@ impl Engine {
     pub fn new(config: &Config, decisions: Vec<v1::Decision>, now: UnixMicros) -> (Self, Vec<Effect>) {
         let decisions: BTreeMap<u64, _> = decisions.into_iter().map(|d| (d.id, d)).collect();
         let mut effects = Vec::new();
+        let mut safety = Safety::new(config.safety);
+        decisions.values().for_each(|decision| safety.saw(decision));
         let guards = config.services.iter().map(|service| {
-            let guard = Guard::new(Arc::new(service.clone()), decisions.values().rev(), now);
+            let service = held::as_allowed(&safety, Arc::new(service.clone()));
+            let guard = Guard::new(service, decisions.values().rev(), now);
             effects.extend(guard.unfinished());
             guard
         });
-        let engine = Engine {
+        let guards = guards.collect();
+        let mut engine = Engine {
             reporters: Reporters::default(),
             proxies: Proxies::new(now),
             slices: Slices::new(config.live_window),
             totals: Totals::new(&config.services),
             latencies: Latencies::new(&config.services),
             counters: Counters::default(),
-            guards: guards.collect(),
+            guards,
             backlog: Backlog::default(),
             admission: Admission::new(config.services.iter().map(|service| service.name.as_str())),
             decisions,
             streams: BTreeMap::new(),
             judged: now.second(),
             live_window: config.live_window,
+            safety,
             partitions: None,
         };
+        let effects = engine.let_out(effects, now);
         (engine, effects)
     }
 
     /// Takes one event.
     pub fn step(&mut self, event: Event, now: UnixMicros) -> Vec<Effect> {
+        let effects = self.take_event(event, now);
+        self.let_out(effects, now)
+    }
+
+    fn take_event(&mut self, event: Event, now: UnixMicros) -> Vec<Effect> {
         match event {
             Event::Connected { stream, reporter } => match self.reporters.connected(&reporter, now) {
                 Ok(()) => {
@@ -365,6 +379,7 @@ impl Engine {
             Event::Tick => self.tick(now),
             Event::Guard(service) => {
                 self.totals.tell_apart(&service);
+                let service = held::as_allowed(&self.safety, service);
                 let effects = self.guard(service, now);
                 self.remember(effects)
             }
@@ -373,6 +388,7 @@ impl Engine {
                 Vec::new()
             }
             Event::Written { decision, results } => {
+                self.safety.answered(decision);
                 let effects = self.written(decision, &results, now);
                 self.remember(effects)
             }
@@ -466,9 +482,9 @@ impl Engine {
                 let interval = Duration::from_millis(report.own.interval_ms.into());
                 self.proxies.delivered(&reporter.node_id, report.requests(), interval, now);
                 let second = Slices::second_of(report.interval_end, report.interval, now);
-                self.backlog.push(report.deltas.iter().map(|delta| delta.bytes()).sum(), now);
+                self.backlog.push(report.deltas.bytes(), now);
                 if self.partitions.is_none() {
-                    self.count(second, report.deltas.clone(), now);
+                    self.count(second, Arc::clone(&report.deltas), now);
                 }
                 let (sequence, floor) = (report.sequence, self.reporters.durable(&reporter) + 1);
                 Effect::Store(Box::new(Stored { stream, reporter, sequence, floor, second, deltas: report.deltas }))
@@ -515,22 +531,25 @@ impl Engine {
     pub fn restore(&mut self, remembered: Remembered, now: UnixMicros) -> Vec<Effect> {
         let Remembered { applied, seconds } = remembered;
         applied.into_iter().for_each(|(reporter, sequence)| self.reporters.restore(reporter, sequence, now));
-        for delta in seconds.values().flatten() {
+        for delta in seconds.values().flatten().flat_map(|deltas| deltas.iter()) {
             self.admission.place(&delta.series.service);
         }
         self.judged = self.judged.max(now.minus(SETTLE + Duration::from_secs(1)).second());
-        self.judge_again(seconds, now, |_| true)
+        let effects = self.judge_again(seconds, now, |_| true);
+        self.let_out(effects, now)
     }
 
     /// Has guards judge seconds of the past, up to the last that was judged.
     fn judge_again(
         &mut self,
-        seconds: BTreeMap<u64, Vec<Arc<Delta>>>,
+        seconds: BTreeMap<u64, Vec<Arc<Deltas>>>,
         now: UnixMicros,
         which: impl Fn(&Guard) -> bool,
     ) -> Vec<Effect> {
         let first = seconds.first_key_value().map(|(second, _)| *second);
-        seconds.into_iter().for_each(|(second, deltas)| self.slices.add(second, deltas, now));
+        seconds
+            .into_iter()
+            .for_each(|(second, all)| all.into_iter().for_each(|deltas| self.slices.add(second, deltas, now)));
         let last = now.minus(SETTLE + Duration::from_secs(1)).second().min(self.judged);
         let mut effects = Vec::new();
         for second in first.into_iter().flat_map(|first| first..=last) {
@@ -540,15 +559,14 @@ impl Engine {
     }
 
     /// Counts what a report has, in its second.
-    fn count(&mut self, second: u64, deltas: Vec<Arc<Delta>>, now: UnixMicros) {
+    fn count(&mut self, second: u64, deltas: Arc<Deltas>, now: UnixMicros) {
         self.counters.applied += 1;
         if second <= self.judged {
-            let requests = deltas.iter().fold(0u64, |sum, delta| sum.saturating_add(delta.requests()));
-            self.counters.late_requests = self.counters.late_requests.saturating_add(requests);
+            self.counters.late_requests = self.counters.late_requests.saturating_add(deltas.requests());
         }
-        for delta in &deltas {
-            self.totals.add(delta);
-            self.latencies.add(delta);
+        for delta in deltas.iter() {
+            self.totals.add(&delta);
+            self.latencies.add(&delta);
         }
         self.slices.add(second, deltas, now);
     }
@@ -589,6 +607,7 @@ impl Engine {
     fn remember(&mut self, effects: Vec<Effect>) -> Vec<Effect> {
         for effect in &effects {
             if let Effect::Persist(decision) = effect {
+                self.safety.saw(decision);
                 self.decisions.insert(decision.id, decision.clone());
             }
         }

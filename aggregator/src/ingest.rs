@@ -1,6 +1,7 @@
 //! `serin.v1.Ingest` (IO): reads streams, has [`validate`] check each message, and hands what is good to the
 //! engine.
 
+mod delta;
 pub mod validate;
 
 use std::{
@@ -11,7 +12,10 @@ use std::{
     },
 };
 
-use serin_proto::v1::{ReportRequest, ReportResponse, ingest_server};
+use serin_proto::{
+    raw::{ReportRequest, ingest_server},
+    v1::ReportResponse,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};

@@ -1,11 +1,14 @@
 //! What a filter reported, as types that cannot be wrong: made by [`crate::ingest::validate`] alone.
 
+mod deltas;
+
 use std::{sync::Arc, time::Duration};
 
 use serin_proto::v1::{Outcome, ReporterState, Vantage};
 use serin_sketch::Counts;
 
-use crate::{config::Timing, time::UnixMicros};
+use crate::time::UnixMicros;
+pub use deltas::{Counted, Delta, Deltas};
 
 /// Methods that the filter tells before a route (`filter/src/labels/key.rs`).
 const METHODS: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "_OTHER"];
@@ -51,39 +54,6 @@ pub struct SeriesKey {
     pub vantage: Vantage,
 }
 
-/// What was added to one series in one interval.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delta {
-    /// To which series.
-    pub series: Arc<SeriesKey>,
-    /// Request sent to the upstream until its response.
-    pub upstream: Counts,
-    /// Request received until last byte sent: every request once.
-    pub total: Counts,
-    /// Attempts beyond the first.
-    pub retries: u64,
-}
-
-impl Delta {
-    /// How many requests.
-    pub fn requests(&self) -> u64 {
-        self.total.total()
-    }
-
-    /// What it takes in memory, nearly: its buckets, and the share of its key that is its own.
-    pub fn bytes(&self) -> usize {
-        128 + 16 * (self.upstream.iter().len() + self.total.iter().len())
-    }
-
-    /// The counts of one timing.
-    pub fn timing(&self, timing: Timing) -> &Counts {
-        match timing {
-            Timing::Upstream => &self.upstream,
-            Timing::Total => &self.total,
-        }
-    }
-}
-
 /// Requests that wait for a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -103,7 +73,7 @@ pub struct Report {
     /// How long the interval was.
     pub interval: Duration,
     /// What was counted: it is judged and kept, so both have it.
-    pub deltas: Vec<Arc<Delta>>,
+    pub deltas: Arc<Deltas>,
     /// Requests in all earlier reports of this reporter.
     pub requests_before: u64,
     /// Requests since the reporter started that went to its overflow series.
@@ -117,7 +87,7 @@ pub struct Report {
 impl Report {
     /// How many requests it counts.
     pub fn requests(&self) -> u64 {
-        self.deltas.iter().fold(0, |sum, delta| sum.saturating_add(delta.requests()))
+        self.deltas.requests()
     }
 }
 

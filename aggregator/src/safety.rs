@@ -59,8 +59,6 @@ pub struct Asked<'a> {
     pub service: &'a str,
     /// Which release goes.
     pub candidate: &'a str,
-    /// The end of the newest second in which requests of the candidate were reported.
-    pub newest: Option<UnixMicros>,
 }
 
 /// Why a rollback is not written now.
@@ -135,11 +133,16 @@ impl Safety {
         }
     }
 
-    /// Lets one rollback out, which counts from now on.
+    /// Lets one rollback out, which counts from now on. `is_fresh`: whether what it is based on is, which takes a while to find out.
     ///
     /// # Errors
     /// Why not now.
-    pub fn order(&mut self, asked: &Asked<'_>, now: UnixMicros) -> Result<(), HeldBack> {
+    pub fn order(
+        &mut self,
+        asked: &Asked<'_>,
+        is_fresh: impl FnOnce() -> bool,
+        now: UnixMicros,
+    ) -> Result<(), HeldBack> {
         if let Some(pause) = self.paused(now) {
             return Err(HeldBack::Paused(pause.clone()));
         }
@@ -153,7 +156,7 @@ impl Safety {
             let (service, candidate) = (asked.service.to_owned(), asked.candidate.to_owned());
             return Err(HeldBack::Limit { limit, service, candidate });
         }
-        if !is_fresh(asked.newest, now) {
+        if !is_fresh() {
             return Err(HeldBack::Stale(asked.candidate.to_owned()));
         }
         self.last.insert(asked.decision, now);
@@ -171,11 +174,6 @@ impl Safety {
         let left: BTreeSet<_> = self.writing.keys().filter(|service| is_left(service)).cloned().collect();
         self.writing.retain(|service, _| !left.contains(service));
     }
-}
-
-/// Whether what ended then is still so.
-pub(crate) fn is_fresh(newest: Option<UnixMicros>, now: UnixMicros) -> bool {
-    newest.is_some_and(|newest| now.since(newest) <= FRESH)
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use axum::{
 };
 use serin_proto::{
     envoy_metrics::metrics_service_server::MetricsServiceServer,
-    v1::{FILE_DESCRIPTOR_SET, control_server::ControlServer, ingest_server::IngestServer, query_server::QueryServer},
+    raw::ingest_server::IngestServer,
+    v1::{FILE_DESCRIPTOR_SET, control_server::ControlServer, query_server::QueryServer},
 };
 use tokio::{
     net::TcpListener,

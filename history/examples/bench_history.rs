@@ -4,7 +4,7 @@
 
 use std::{error::Error, fs, path::PathBuf, time::Instant};
 
-use serin_history::{Delta, Histograms, History, Query, Report, Retention, Selector, Series};
+use serin_history::{Delta, Histograms, History, Packed, Query, Report, Retention, Selector, Series};
 use serin_sketch::{Bucket, Counts};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -49,12 +49,9 @@ fn series(number: u64) -> Series {
 }
 
 fn append(history: &History, sequence: u64, second: u64, counted: &[(Series, Histograms)]) -> Result<f64> {
-    let deltas = counted.iter().map(|(series, histograms)| Delta {
-        series: series.borrowed(),
-        upstream: &histograms.upstream,
-        total: &histograms.total,
-        retries: 0,
-    });
+    let deltas = counted
+        .iter()
+        .map(|(series, histograms)| Delta { series: series.borrowed(), histograms: Packed::from(histograms) });
     let report = Report { reporter: b"bench", sequence, second, deltas: deltas.collect() };
     let start = Instant::now();
     history.append(&[report])?;

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
-use serin_sketch::Counts;
 
 use crate::{
-    Damage, Error, History, SeriesRef,
+    Damage, Error, History, Packed, SeriesRef,
     catalogue::{self, Known, Staged},
-    frames, histograms, seal,
+    frames, seal,
     store::{
         META, NEXT_ROW, NEXT_SERIES, PENDING, REPORTERS, SERIES, SLICES, begin_write, get_meta, problem, put_meta,
         row_bytes,
@@ -22,16 +21,12 @@ const ROW_BYTES: usize = 60 << 10;
 const DAY_S: u64 = 86_400;
 
 /// What was added to one series.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Delta<'a> {
     /// To which one.
     pub series: SeriesRef<'a>,
-    /// Request sent to the upstream until its response, in microseconds.
-    pub upstream: &'a Counts,
-    /// Request received until last byte sent, in microseconds.
-    pub total: &'a Counts,
-    /// Attempts beyond the first.
-    pub retries: u64,
+    /// What.
+    pub histograms: Packed<'a>,
 }
 
 /// One numbered report.
@@ -71,7 +66,7 @@ impl History {
             let next_id = get_meta(&meta, NEXT_SERIES)?;
             let next_id_now = u32::try_from(next_id).map_err(|_| problem("meta", NEXT_SERIES, Damage::Range))?;
             let mut staged = Staged::new(&catalogue, next_id_now);
-            let mut rows = Rows { next: get_meta(&meta, NEXT_ROW)?, open: BTreeMap::new(), piece: Vec::new() };
+            let mut rows = Rows { next: get_meta(&meta, NEXT_ROW)?, open: BTreeMap::new() };
             let mut appended = Appended::default();
             for report in batch {
                 if is_new(&write, report)? {
@@ -167,7 +162,6 @@ fn write_series(write: &WriteTransaction, changed: &BTreeMap<u32, Known>) -> Res
 struct Rows {
     next: u64,
     open: BTreeMap<u64, Vec<u8>>,
-    piece: Vec<u8>,
 }
 
 impl Rows {
@@ -175,13 +169,12 @@ impl Rows {
         let mut row = self.open.remove(&report.second).unwrap_or_default();
         for delta in &report.deltas {
             let id = staged.id(delta.series, report.second / DAY_S)?;
-            self.piece.clear();
-            histograms::encode(&mut self.piece, delta.upstream, delta.total, delta.retries);
-            if row.len() + self.piece.len() > ROW_BYTES {
+            let piece = delta.histograms.bytes();
+            if row.len() + piece.len() > ROW_BYTES {
                 self.write(write, report.second, &row)?;
                 row.clear();
             }
-            frames::put(&mut row, id.into(), &self.piece);
+            frames::put(&mut row, id.into(), piece);
         }
         self.open.insert(report.second, row);
         Ok(())

@@ -3,6 +3,8 @@
 //! Form: the retries, then both histograms: the number of non-empty buckets, and for each the empty buckets before it and its
 //! count less one. All are varints: where neighbours are near and counts small, a bucket takes two bytes.
 
+use std::borrow::Cow;
+
 use serin_sketch::{BUCKETS, Bucket, Counts};
 
 use crate::{Damage, varint};
@@ -25,22 +27,147 @@ impl Histograms {
         self.total.merge(&other.total);
         self.retries = self.retries.saturating_add(other.retries);
     }
+
+    /// Adds a form on disk that was [`check`]ed.
+    pub(crate) fn add(&mut self, form: &[u8]) {
+        let (upstream, total, retries) = Buckets::of(form);
+        self.upstream.add_all(upstream);
+        self.total.add_all(total);
+        self.retries = self.retries.saturating_add(retries);
+    }
 }
 
 /// Appends the form on disk.
 pub(crate) fn encode(out: &mut Vec<u8>, upstream: &Counts, total: &Counts, retries: u64) {
     varint::put(out, retries);
     for counts in [upstream, total] {
-        let buckets = counts.iter();
-        varint::put(out, buckets.len() as u64);
-        let mut next = 0;
-        for (bucket, count) in buckets {
-            let index = bucket.index() as u64;
-            varint::put(out, index - next);
-            // `Counts` has no zeros.
-            varint::put(out, count.saturating_sub(1));
-            next = index + 1;
+        let mut writer = Writer::new(out, counts.iter().len());
+        counts.iter().for_each(|(bucket, count)| writer.push(bucket, count));
+    }
+}
+
+/// [`Histograms`] in their form on disk, a tenth of the size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed<'a>(Cow<'a, [u8]>);
+
+impl<'a> Packed<'a> {
+    /// What [`Packed::begin`] and two [`Writer`]s wrote.
+    pub fn written(bytes: &'a [u8]) -> Self {
+        Packed(Cow::Borrowed(bytes))
+    }
+
+    /// Begins to write a form: the upstream timing and then the total one are to follow, each by a [`Writer`].
+    pub fn begin(out: &mut Vec<u8>, retries: u64) {
+        varint::put(out, retries);
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&Histograms> for Packed<'_> {
+    fn from(histograms: &Histograms) -> Self {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &histograms.upstream, &histograms.total, histograms.retries);
+        Packed(Cow::Owned(bytes))
+    }
+}
+
+/// Writes the buckets of one timing.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    next: u64,
+}
+
+impl<'a> Writer<'a> {
+    /// So many non-empty buckets are to follow.
+    pub fn new(out: &'a mut Vec<u8>, buckets: usize) -> Self {
+        varint::put(out, buckets as u64);
+        Writer { out, next: 0 }
+    }
+
+    /// The next bucket, in ascending order, and its count of at least 1.
+    pub fn push(&mut self, bucket: Bucket, count: u64) {
+        let index = bucket.index() as u64;
+        varint::put(self.out, index.saturating_sub(self.next));
+        varint::put(self.out, count.saturating_sub(1));
+        self.next = index + 1;
+    }
+}
+
+/// The non-empty buckets of one timing, in ascending order, read from the form on disk. Where that is damaged they end.
+#[derive(Clone, Debug)]
+pub struct Buckets<'a> {
+    rest: &'a [u8],
+    left: u64,
+    next: u64,
+}
+
+impl<'a> Buckets<'a> {
+    /// What was counted by the upstream timing in a form, and then what by the total one, and its retries.
+    pub fn of(form: &'a [u8]) -> (Buckets<'a>, Buckets<'a>, u64) {
+        let mut rest = form;
+        let retries = varint::take(&mut rest).unwrap_or_default();
+        let upstream = Buckets::new(rest);
+        let mut after = upstream.clone();
+        after.skip_all();
+        (upstream, Buckets::new(after.rest), retries)
+    }
+
+    fn new(mut rest: &'a [u8]) -> Self {
+        let left = varint::take(&mut rest).unwrap_or_default();
+        Buckets { rest, left, next: 0 }
+    }
+
+    /// Of what was counted by the upstream timing.
+    pub fn upstream(form: &'a [u8]) -> Self {
+        let mut rest = form;
+        let _retries = varint::take(&mut rest);
+        Buckets::new(rest)
+    }
+
+    /// Goes behind the last bucket: each is two numbers, and each number has one byte below 128.
+    fn skip_all(&mut self) {
+        let mut numbers = self.left.saturating_mul(2);
+        let end = self.rest.iter().position(|byte| {
+            numbers -= u64::from(*byte < 0x80 && numbers > 0);
+            numbers == 0
+        });
+        self.rest = match end {
+            _ if self.left == 0 => self.rest,
+            Some(end) => self.rest.get(end + 1..).unwrap_or_default(),
+            None => &[],
+        };
+        self.left = 0;
+    }
+
+    fn read(&mut self) -> Result<(Bucket, u64), Damage> {
+        let index = self.next.checked_add(varint::take(&mut self.rest)?).ok_or(Damage::Range)?;
+        let bucket = u32::try_from(index).ok().and_then(Bucket::from_index).ok_or(Damage::Range)?;
+        self.next = index + 1;
+        Ok((bucket, varint::take(&mut self.rest)?.saturating_add(1)))
+    }
+}
+
+impl Iterator for Buckets<'_> {
+    type Item = (Bucket, u64);
+
+    fn next(&mut self) -> Option<(Bucket, u64)> {
+        self.left = self.left.checked_sub(1)?;
+        let read = self.read();
+        if read.is_err() {
+            self.left = 0;
         }
+        read.ok()
+    }
+
+    /// At least none and at most as many as there are said to be: damage ends it.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // Each takes two bytes at least, whatever the form says.
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(self.rest.len() / 2);
+        (most, Some(most))
     }
 }
 
@@ -89,14 +216,23 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Histograms, Damage> {
     if rest.is_empty() { Ok(histograms) } else { Err(Damage::Long) }
 }
 
+/// Whether a form on disk can be read.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), Damage> {
+    let mut rest = bytes;
+    varint::take(&mut rest)?;
+    take_buckets(&mut rest, |_, _| {})?;
+    take_buckets(&mut rest, |_, _| {})?;
+    if rest.is_empty() { Ok(()) } else { Err(Damage::Long) }
+}
+
 fn take_buckets(rest: &mut &[u8], mut each: impl FnMut(Bucket, u64)) -> Result<(), Damage> {
-    let mut next = 0_u64;
-    for _ in 0..varint::take(rest)? {
-        let index = next.checked_add(varint::take(rest)?).ok_or(Damage::Range)?;
-        let bucket = u32::try_from(index).ok().and_then(Bucket::from_index).ok_or(Damage::Range)?;
-        each(bucket, varint::take(rest)?.saturating_add(1));
-        next = index + 1;
+    let mut buckets = Buckets { left: varint::take(rest)?, rest, next: 0 };
+    while buckets.left > 0 {
+        buckets.left -= 1;
+        let (bucket, count) = buckets.read()?;
+        each(bucket, count);
     }
+    *rest = buckets.rest;
     Ok(())
 }
 
@@ -135,18 +271,35 @@ pub(crate) mod tests {
 
         #[test]
         fn a_sum_of_forms_is_the_form_of_a_sum(all in prop::collection::vec(histograms(), 0..5)) {
-            let (mut sum, mut merged) = (Sum::new(), Histograms::default());
+            let (mut sum, mut added, mut merged) = (Sum::new(), Histograms::default(), Histograms::default());
             for histograms in &all {
                 sum.add(&encoded(histograms)).unwrap();
+                added.add(&encoded(histograms));
                 merged.merge(histograms);
             }
-            prop_assert_eq!(sum.histograms(), merged);
+            prop_assert_eq!(&sum.histograms(), &merged);
+            prop_assert_eq!(added, merged);
         }
 
         #[test]
         fn any_bytes_are_histograms_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let sum = Sum::new().add(&bytes);
+            prop_assert_eq!(&check(&bytes), &sum);
             prop_assert_eq!(decode(&bytes).map(|_| ()), sum);
+            // What cannot be read ends, and is nothing to panic about.
+            let (upstream, total, _) = Buckets::of(&bytes);
+            prop_assert!(upstream.count() + total.count() <= bytes.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_form_is_read_from_where_it_was_written(histograms in histograms()) {
+            let form = encoded(&histograms);
+            let (upstream, total, retries) = Buckets::of(&form);
+            let read = Histograms { upstream: upstream.collect(), total: total.collect(), retries };
+            prop_assert_eq!(&read, &histograms);
+            prop_assert_eq!(Buckets::upstream(&form).collect::<Counts>(), histograms.upstream);
         }
     }
 

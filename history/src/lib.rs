@@ -33,7 +33,7 @@ pub use append::{Appended, Delta, Report};
 pub use check::Checked;
 pub use error::{Damage, Error, Problem};
 pub use expire::{Expired, Size};
-pub use histograms::Histograms;
+pub use histograms::{Buckets, Histograms, Packed, Writer};
 pub use read::{Entry, Query};
 pub use retention::{Retention, RetentionError, Tier};
 pub use roll_up::RolledUp;

@@ -99,12 +99,13 @@ impl History {
         let row = seal::unseal(&[b"slices", &row_bytes(key)], sealed)?;
         let mut read = Vec::new();
         for frame in frames::iter(row) {
-            let (id, bytes) = frame?;
+            let (id, form) = frame?;
             let id = u32::try_from(id).map_err(|_| Damage::Range)?;
-            read.push((id, histograms::decode(bytes)?));
+            histograms::check(form)?;
+            read.push((id, form));
         }
-        for (id, histograms) in read {
-            sums.entry((id, key.0 / fine_s * fine_s)).or_default().merge(&histograms);
+        for (id, form) in read {
+            sums.entry((id, key.0 / fine_s * fine_s)).or_default().add(form);
         }
         Ok(())
     }
@@ -173,7 +174,7 @@ fn add_to_block(
 mod tests {
     use std::path::Path;
 
-    use serin_sketch::{Counts, Micros};
+    use serin_sketch::Micros;
 
     use super::*;
     use crate::{Delta, Report, Retention, Selector, SeriesRef};
@@ -182,10 +183,10 @@ mod tests {
 
     fn append(directory: &Path, sequence: u64, second: u64) -> History {
         let history = History::open(directory, Retention::default()).unwrap();
-        let (upstream, mut total) = (Counts::new(), Counts::new());
-        total.record(Micros(5_000));
+        let mut histograms = Histograms::default();
+        histograms.total.record(Micros(5_000));
         let series = SeriesRef { service: "s", route: "r", release: "v1", pod: "", outcome: 1, vantage: 1 };
-        let deltas = vec![Delta { series, upstream: &upstream, total: &total, retries: 0 }];
+        let deltas = vec![Delta { series, histograms: (&histograms).into() }];
         history.append(&[Report { reporter: b"r", sequence, second, deltas }]).unwrap();
         history
     }

@@ -32,12 +32,15 @@ pub enum DistributionError {
 
 /// Encodes counts. Empty counts are an empty message.
 pub fn to_wire(counts: &Counts) -> Distribution {
-    let mut wire = Distribution {
-        bucket_gaps: Vec::with_capacity(counts.iter().len()),
-        counts: Vec::with_capacity(counts.iter().len()),
-    };
+    buckets_to_wire(counts.iter())
+}
+
+/// Encodes buckets in ascending order, with counts of at least 1.
+pub fn buckets_to_wire(buckets: impl Iterator<Item = (Bucket, u64)>) -> Distribution {
+    let (room, _) = buckets.size_hint();
+    let mut wire = Distribution { bucket_gaps: Vec::with_capacity(room), counts: Vec::with_capacity(room) };
     let mut before = 0;
-    for (bucket, count) in counts.iter() {
+    for (bucket, count) in buckets {
         wire.bucket_gaps.push(bucket.index() as u32 - before);
         wire.counts.push(count);
         before = bucket.index() as u32;

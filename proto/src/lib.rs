@@ -1,7 +1,7 @@
 //! `serin.v1`: the messages between filter and aggregator and of the query API.
 //!
 //! [`v1`] is generated from `proto/serin/v1/*.proto` and committed (`make proto` renews it, a test proves that
-//! it is current). [`convert`] is the only code that turns wire messages into sketches and back.
+//! it is current). [`convert`] is the only code that turns wire messages into sketches and back; [`raw`] has the ones that are received by the thousand.
 
 pub mod convert;
 /// Generated from `proto/envoy/metrics_service.proto`: Envoy's metrics service.
@@ -10,6 +10,7 @@ pub mod convert;
 pub mod envoy_metrics {
     include!("generated/envoy.service.metrics.v3.rs");
 }
+pub mod raw;
 mod words;
 
 /// Generated from `proto/serin/v1/*.proto`.

@@ -44,21 +44,45 @@ impl Counts {
 
     /// Adds all of `other`, in time linear in the two lengths.
     pub fn merge(&mut self, other: &Counts) {
+        self.add_all(other.iter());
+    }
+
+    /// Adds buckets that come in ascending order, each once, in time linear in the two lengths. What comes out of order is
+    /// added too, only slower.
+    pub fn add_all(&mut self, buckets: impl Iterator<Item = (Bucket, u64)>) {
         if self.0.is_empty() {
-            self.0.clone_from(&other.0);
+            self.0.reserve_exact(buckets.size_hint().0);
+            buckets.for_each(|(bucket, count)| self.add(bucket, count));
             return;
         }
-        let room = Vec::with_capacity(self.0.len() + other.0.len());
-        let mine = std::mem::replace(&mut self.0, room);
-        let mut mine = mine.into_iter().peekable();
-        for &(bucket, count) in &other.0 {
-            while let Some(pair) = mine.next_if(|(b, _)| *b < bucket) {
-                self.0.push(pair);
+        // Those that a histogram grows by get fewer and fewer; the others need no room.
+        let mut new: Vec<(Bucket, u64)> = Vec::new();
+        let mut at = 0;
+        for (bucket, count) in buckets {
+            while self.0.get(at).is_some_and(|(mine, _)| *mine < bucket) {
+                at += 1;
             }
-            let same = mine.next_if(|(b, _)| *b == bucket).map_or(0, |(_, n)| n);
-            self.0.push((bucket, count.saturating_add(same)));
+            match self.0.get_mut(at) {
+                Some((mine, sum)) if *mine == bucket => *sum = sum.saturating_add(count),
+                _ => new.push((bucket, count)),
+            }
         }
-        self.0.extend(mine);
+        if !new.is_empty() {
+            self.insert_all(new);
+        }
+    }
+
+    /// Takes in buckets, nearly all of which it does not have.
+    fn insert_all(&mut self, new: Vec<(Bucket, u64)>) {
+        let room = Vec::with_capacity(self.0.len() + new.len());
+        let mut mine = std::mem::replace(&mut self.0, room).into_iter().peekable();
+        for (bucket, count) in new {
+            while let Some((bucket, count)) = mine.next_if(|(b, _)| *b < bucket) {
+                self.add(bucket, count);
+            }
+            self.add(bucket, count);
+        }
+        mine.for_each(|(bucket, count)| self.add(bucket, count));
     }
 
     /// The buckets that are not empty, in ascending order.
@@ -140,6 +164,14 @@ mod tests {
             prop_assert_eq!(sum.total(), a.total() + b.total());
             prop_assert!(sum.0.is_sorted_by(|x, y| x.0 < y.0));
             prop_assert!(sum.iter().all(|(_, n)| n > 0));
+        }
+
+        #[test]
+        fn in_any_order_all_is_added(a in counts(), pairs in prop::collection::vec((0..300u32, 0..9u64), 0..40)) {
+            let pairs = || pairs.iter().filter_map(|(index, n)| Some((Bucket::from_index(*index)?, *n)));
+            let mut sum = a.clone();
+            sum.add_all(pairs());
+            prop_assert_eq!(sum, merged(&a, &pairs().collect()));
         }
 
         /// The oracle: HdrHistogram's quantiles of the same durations.

@@ -7,10 +7,9 @@ use std::{
 
 use prost::Message;
 use serin_proto::{
-    convert,
+    convert, raw,
     v1::{self, Attachment, LoggedReports, ReportRequest, Vantage},
 };
-use serin_sketch::Counts;
 
 use crate::{
     engine::{Logged, Stored},
@@ -51,8 +50,8 @@ pub(super) fn encode(batch: &[Stored]) -> Vec<(Partition, Vec<u8>)> {
     let mut bytes: BTreeMap<Partition, usize> = BTreeMap::new();
     let mut messages = Vec::new();
     for stored in batch {
-        let mut parts: BTreeMap<Partition, Vec<&Delta>> = BTreeMap::new();
-        for delta in &stored.deltas {
+        let mut parts: BTreeMap<Partition, Vec<Delta<'_>>> = BTreeMap::new();
+        for delta in stored.deltas.iter() {
             parts.entry(partition::of(&delta.series.service)).or_default().push(delta);
         }
         for (partition, deltas) in parts {
@@ -76,20 +75,13 @@ pub(super) fn encode(batch: &[Stored]) -> Vec<(Partition, Vec<u8>)> {
 pub(super) fn decode(bytes: &[u8]) -> Result<Vec<FromLog>, Unreadable> {
     // Series repeat from report to report: they are kept once.
     let mut known: HashMap<Arc<SeriesKey>, Arc<SeriesKey>> = HashMap::new();
-    let reports = LoggedReports::decode(bytes)?.reports.into_iter().map(|mut message| {
+    let reports = raw::LoggedReports::decode(bytes)?.reports.into_iter().map(|mut message| {
         let (mut session, reporter) = Session::open(&mut message)?;
         let Accepted::Report(report) = session.accept(message)? else { return Err(Unreadable::Misplaced) };
         let second = Slices::second_of(report.interval_end, report.interval, UnixMicros(u64::MAX));
-        let mut deltas = report.deltas;
-        for delta in &mut deltas {
-            let series = known.entry(Arc::clone(&delta.series)).or_insert_with(|| Arc::clone(&delta.series));
-            if !Arc::ptr_eq(series, &delta.series)
-                && let Some(delta) = Arc::get_mut(delta)
-            {
-                delta.series = Arc::clone(series);
-            }
-        }
-        let counted = Logged { second, deltas };
+        let mut deltas = Arc::unwrap_or_clone(report.deltas);
+        deltas.intern(|series| Arc::clone(known.entry(Arc::clone(series)).or_insert_with(|| Arc::clone(series))));
+        let counted = Logged { second, deltas: Arc::new(deltas) };
         Ok(FromLog { reporter: reporter.id, floor: reporter.first_sequence, sequence: report.sequence, counted })
     });
     reports.collect()
@@ -119,7 +111,7 @@ pub(super) fn encode_waiting(reporter: &ReporterId, waiting: &Waiting) -> Vec<(P
 
 /// What waits, as one such message says.
 pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(ReporterId, Waiting), Unreadable> {
-    let mut message = ReportRequest::decode(bytes)?;
+    let mut message = raw::ReportRequest::decode(bytes)?;
     let (mut session, reporter) = Session::open(&mut message)?;
     match session.accept(message)? {
         Accepted::Heartbeat(heartbeat) => {
@@ -130,23 +122,22 @@ pub(super) fn decode_waiting(bytes: &[u8]) -> Result<(ReporterId, Waiting), Unre
     }
 }
 
-fn report(stored: &Stored, deltas: &[&Delta]) -> ReportRequest {
+fn report(stored: &Stored, deltas: &[Delta<'_>]) -> ReportRequest {
     let vantage = deltas.first().map_or(Vantage::Unspecified, |delta| delta.series.vantage);
-    let some = |counts: &Counts| (!counts.is_empty()).then(|| convert::to_wire(counts));
+    let some = |wire: v1::Distribution| (!wire.counts.is_empty()).then_some(wire);
     let ids = 0..deltas.len() as u32;
     ReportRequest {
         reporter: Some(hello(&stored.reporter, vantage, stored.floor)),
         sequence: stored.sequence,
         interval_start_unix_us: UnixMicros::from_second(stored.second).0,
         interval_ms: 1_000,
-        new_series: ids.clone().zip(deltas).map(|(id, delta)| series(id, &delta.series)).collect(),
+        new_series: ids.clone().zip(deltas).map(|(id, delta)| series(id, delta.series)).collect(),
         deltas: ids
             .zip(deltas)
-            .map(|(series, delta)| v1::SeriesDelta {
-                series,
-                upstream: some(&delta.upstream),
-                total: some(&delta.total),
-                retries: delta.retries,
+            .map(|(series, delta)| {
+                let (upstream, total) = delta.timings();
+                let [upstream, total] = [upstream, total].map(|buckets| some(convert::buckets_to_wire(buckets)));
+                v1::SeriesDelta { series, upstream, total, retries: delta.retries() }
             })
             .collect(),
         ..ReportRequest::default()
@@ -174,12 +165,19 @@ fn hello(reporter: &ReporterId, vantage: Vantage, floor: u64) -> v1::Reporter {
 #[cfg(test)]
 mod tests {
     use serin_proto::v1::Outcome;
-    use serin_sketch::{Bucket, Micros};
+    use serin_sketch::{Bucket, Counts, Micros};
 
     use super::*;
-    use crate::engine::StreamId;
+    use crate::{
+        engine::StreamId,
+        report::{Counted, Deltas},
+    };
 
-    fn delta(service: &str, us: u64, requests: u64) -> Arc<Delta> {
+    fn deltas(counted: &[&Counted]) -> Arc<Deltas> {
+        Arc::new(counted.iter().map(|&counted| counted.clone()).collect())
+    }
+
+    fn counted(service: &str, us: u64, requests: u64) -> Counted {
         let series = SeriesKey {
             service: service.into(),
             route: "r".into(),
@@ -189,26 +187,27 @@ mod tests {
             vantage: Vantage::Outbound,
         };
         let total = Counts::from_iter([(Bucket::of(Micros(us)), requests)]);
-        Arc::new(Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 2 })
+        Counted { series: Arc::new(series), upstream: Counts::new(), total, retries: 2 }
     }
 
-    fn stored(sequence: u64, deltas: Vec<Arc<Delta>>) -> Stored {
+    fn stored(sequence: u64, counted: &[&Counted]) -> Stored {
+        let deltas = deltas(counted);
         let reporter = ReporterId { node_id: "n".into(), boot_nonce: 7, context_id: 2 };
         Stored { stream: StreamId(1), reporter, sequence, floor: 4, second: 1_000, deltas }
     }
 
     #[test]
     fn a_report_is_split_by_partition_and_comes_back() {
-        let (shop, cart) = (delta("shop", 40_000, 3), delta("cart", 9, 1));
+        let (shop, cart) = (counted("shop", 40_000, 3), counted("cart", 9, 1));
         assert_ne!(partition::of("shop"), partition::of("cart"));
-        let batch = [stored(5, vec![Arc::clone(&shop), Arc::clone(&cart)]), stored(6, vec![Arc::clone(&shop)])];
+        let batch = [stored(5, &[&shop, &cart]), stored(6, &[&shop])];
         let messages: BTreeMap<Partition, Vec<u8>> = encode(&batch).into_iter().collect();
         let read = |service| decode(&messages[&partition::of(service)]).unwrap();
-        let from_log = |sequence, delta: &Arc<Delta>| FromLog {
+        let from_log = |sequence, counted: &Counted| FromLog {
             reporter: batch[0].reporter.clone(),
             floor: 4,
             sequence,
-            counted: Logged { second: 1_000, deltas: vec![Arc::clone(delta)] },
+            counted: Logged { second: 1_000, deltas: deltas(&[counted]) },
         };
         assert_eq!(read("shop"), [from_log(5, &shop), from_log(6, &shop)]);
         assert_eq!(read("cart"), [from_log(5, &cart)]);
@@ -216,8 +215,9 @@ mod tests {
 
     #[test]
     fn messages_stay_short() {
-        let many: Vec<_> = (0..200).map(|us| delta("shop", us * 100, 1)).collect();
-        let batch: Vec<_> = (5..205).map(|sequence| stored(sequence, many.clone())).collect();
+        let many: Vec<_> = (0..200).map(|us| counted("shop", us * 100, 1)).collect();
+        let many: Vec<_> = many.iter().collect();
+        let batch: Vec<_> = (5..205).map(|sequence| stored(sequence, &many)).collect();
         let messages = encode(&batch);
         assert!(messages.iter().all(|(_, bytes)| bytes.len() < 2 * FULL_BYTES), "at most one report more");
         let sequences = messages.iter().flat_map(|(_, bytes)| decode(bytes).unwrap()).map(|report| report.sequence);
@@ -226,8 +226,8 @@ mod tests {
 
     #[test]
     fn what_waits_comes_back() {
-        let stored = stored(1, vec![]);
-        let key = SeriesKey { outcome: Outcome::Unspecified, ..(*delta("shop", 1, 1).series).clone() };
+        let stored = stored(1, &[]);
+        let key = SeriesKey { outcome: Outcome::Unspecified, ..(*counted("shop", 1, 1).series).clone() };
         let waiting =
             Waiting { at: UnixMicros(77), ages: vec![(key, Counts::from_iter([(Bucket::of(Micros(2_000_000)), 4)]))] };
         let messages = encode_waiting(&stored.reporter, &waiting);

@@ -48,10 +48,11 @@ const SERIES_BYTES: usize = 160;
 const SLOT_BYTES: usize = 24;
 
 /// Adds what was counted.
-pub(super) fn add(sum: &mut Histograms, delta: &Delta) {
-    sum.upstream.merge(&delta.upstream);
-    sum.total.merge(&delta.total);
-    sum.retries = sum.retries.saturating_add(delta.retries);
+pub(super) fn add(sum: &mut Histograms, delta: Delta<'_>) {
+    let (upstream, total) = delta.timings();
+    sum.upstream.add_all(upstream);
+    sum.total.add_all(total);
+    sum.retries = sum.retries.saturating_add(delta.retries());
 }
 
 /// The stretch of the log that is being rolled up.
@@ -79,8 +80,8 @@ impl Roller {
         self.upto = sequence;
         for report in reports {
             let start_s = report.second / self.tier.seconds() * self.tier.seconds();
-            for delta in &report.deltas {
-                let slots = self.series.entry(Arc::clone(&delta.series)).or_insert_with(|| {
+            for delta in report.deltas.iter() {
+                let slots = self.series.entry(Arc::clone(delta.series)).or_insert_with(|| {
                     self.bytes += SERIES_BYTES;
                     BTreeMap::new()
                 });
@@ -149,6 +150,7 @@ mod tests {
     use serin_sketch::{Bucket, Micros};
 
     use super::*;
+    use crate::report::Counted;
 
     fn logged(second: u64, route: &str, us: u64) -> Logged {
         let series = SeriesKey {
@@ -160,8 +162,8 @@ mod tests {
             vantage: Vantage::Gateway,
         };
         let total = Counts::from_iter([(Bucket::of(Micros(us)), 2)]);
-        let delta = Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 1 };
-        Logged { second, deltas: vec![Arc::new(delta)] }
+        let counted = Counted { series: Arc::new(series), upstream: Counts::new(), total, retries: 1 };
+        Logged { second, deltas: Arc::new([counted].into_iter().collect()) }
     }
 
     #[test]

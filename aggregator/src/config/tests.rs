@@ -315,7 +315,7 @@ line 2: listen.grcp: unknown key `grcp`; did you mean `grpc`?
 line 3: listen.metrics: `localhost:9090` is not allowed: write an IP address and a port, such as 127.0.0.1:9400 or "[::1]:9400"
 line 4: data_dir: an empty text is not allowed: write a path
 line 5: live_window: the number 30 is not allowed: write a duration with its unit, such as 30s, 5m or 1h30m
-line 6: colour: unknown key `colour`; the keys here are listen, data_dir, filter, live_window, history, export, services, notify
+line 6: colour: unknown key `colour`; the keys here are listen, data_dir, filter, live_window, history, export, services, notify, safety
 line 9: services[0].vantage: `everywhere` is not allowed: write `inbound`, `outbound` or `gateway`
 line 10: services[0].baseline: the number 1.2 is not allowed: write text of 1 to 256 bytes (in quotes if it looks like a number)
 line 12: services[0].routes[1]: the number 7 is not allowed: write text of 1 to 256 bytes (in quotes if it looks like a number)

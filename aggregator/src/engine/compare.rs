@@ -23,7 +23,7 @@ impl Engine {
         let longest = u32::try_from(self.live_window.as_secs()).unwrap_or(u32::MAX);
         let window_s = if window_s == 0 { longest } else { window_s.min(longest) };
         let from = now.second().saturating_sub(u64::from(window_s));
-        let deltas: Vec<&Delta> = self.slices.since(from).filter(|delta| evidence::is_of(service, delta)).collect();
+        let deltas: Vec<Delta<'_>> = self.slices.since(from).filter(|delta| evidence::is_of(service, delta)).collect();
         Some(v1::CompareResponse {
             service: service.name.clone(),
             window_s,
@@ -35,7 +35,7 @@ impl Engine {
     }
 }
 
-fn summary(service: &Service, release: &str, deltas: &[&Delta]) -> v1::ReleaseSummary {
+fn summary(service: &Service, release: &str, deltas: &[Delta<'_>]) -> v1::ReleaseSummary {
     let mut summary = v1::ReleaseSummary { release: release.to_owned(), ..Default::default() };
     let mut latency = Counts::new();
     let mut pods = BTreeSet::new();
@@ -46,7 +46,7 @@ fn summary(service: &Service, release: &str, deltas: &[&Delta]) -> v1::ReleaseSu
         add(&mut summary.errors, report::is_error(delta.series.outcome));
         add(&mut summary.aborted, delta.series.outcome == Outcome::Aborted);
         if report::counts_for_latency(delta.series.outcome) {
-            latency.merge(delta.timing(service.timing));
+            latency.add_all(delta.timing(service.timing));
         }
         if !delta.series.pod.is_empty() {
             pods.insert(delta.series.pod.as_str());

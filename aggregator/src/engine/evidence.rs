@@ -1,16 +1,17 @@
 //! One second of the store as the judge wants it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serin_judge::{Arm, PodId, PodSlice, Slice, Stratum};
 use serin_sketch::{Bucket, Counts};
 
 use super::confirm::Split;
 use crate::{
-    config::Service,
+    config::{Service, Timing},
     recording::Observed,
     report::{self, Delta, SeriesKey},
-    store::Second,
+    safety::FRESH,
+    store::{Second, Slices},
     time::UnixMicros,
 };
 
@@ -84,8 +85,21 @@ fn belongs(service: &Service, series: &SeriesKey) -> bool {
 }
 
 /// Whether a delta was measured for this service, where it is judged.
-pub(super) fn is_of(service: &Service, delta: &Delta) -> bool {
-    belongs(service, &delta.series)
+pub(super) fn is_of(service: &Service, delta: &Delta<'_>) -> bool {
+    belongs(service, delta.series)
+}
+
+/// Whether requests of the candidate were reported a moment ago: those that ended, and those that wait for a response. Where its
+/// throughput is judged, those of the baseline will do: none of the candidate's may be what is wrong.
+pub(super) fn is_fresh(service: &Service, slices: &Slices, now: UnixMicros) -> bool {
+    let is_told = |release: &str| release == service.candidate || service.throughput && release == service.baseline;
+    let is_its = |series: &SeriesKey| belongs(service, series) && is_told(&series.release);
+    // A second is as old as its end.
+    let seconds = now.minus(FRESH).second()..=now.second();
+    seconds
+        .rev()
+        .map(|second| slices.second(second))
+        .any(|seen| seen.deltas().any(|delta| is_its(delta.series)) || seen.waiting().any(|(series, _)| is_its(series)))
 }
 
 /// Which arm a release counts for, if any.
@@ -117,14 +131,14 @@ pub(super) fn observed(
             add(route.entry((pod, stratum)).or_insert_with(|| PodSlice::new(arm, pod, stratum)));
         }
     };
-    for delta in seen.deltas.iter().filter(|delta| report::is_judged(delta.series.outcome)) {
-        entry(&delta.series, &|slice| {
+    for delta in seen.deltas().filter(|delta| report::is_judged(delta.series.outcome)) {
+        entry(delta.series, &|slice| {
             slice.requests = slice.requests.saturating_add(delta.requests());
             if report::is_error(delta.series.outcome) {
                 slice.errors = slice.errors.saturating_add(delta.requests());
             }
             if report::counts_for_latency(delta.series.outcome) {
-                slice.latency.merge(delta.timing(service.timing));
+                slice.latency.add_all(delta.timing(service.timing));
             }
         });
     }
@@ -140,7 +154,7 @@ pub(super) fn observed(
 pub(super) fn windows<'a>(
     service: &Service,
     routes: &Routes,
-    windows: impl Iterator<Item = Vec<&'a Delta>>,
+    windows: impl Iterator<Item = Vec<Delta<'a>>>,
 ) -> Vec<Vec<Counts>> {
     let mut all: Vec<Vec<Counts>> = vec![Vec::new(); routes.0.len()];
     for window in windows {
@@ -152,7 +166,7 @@ pub(super) fn windows<'a>(
         let judged = deltas().filter(|delta| report::counts_for_latency(delta.series.outcome));
         for delta in judged.filter(|delta| delta.series.release == service.baseline) {
             if let Some(counts) = routes.find(&delta.series.route).and_then(|at| counts.get_mut(at)) {
-                counts.merge(delta.timing(service.timing));
+                counts.add_all(delta.timing(service.timing));
             }
         }
         for (all, counts) in all.iter_mut().zip(counts).filter(|(_, counts)| !counts.is_empty()) {
@@ -165,15 +179,15 @@ pub(super) fn windows<'a>(
 /// The split of one second among the requests that may have begun after `since`. One that was not answered (it hung
 /// until its timeout, say) can have been sent long before it ended, and is left out when it surely was; the others
 /// count, so that a candidate that only refuses connections is still seen to be sent some.
-pub(super) fn split(service: &Service, second: u64, deltas: &[Arc<Delta>], since: UnixMicros) -> Split {
+pub(super) fn split(service: &Service, second: u64, seen: &Second, since: UnixMicros) -> Split {
     let end = UnixMicros::from_second(second + 1);
     let may_be_later = |bucket: Bucket| end.minus(bucket.lower().into()) >= since;
-    let of_service = deltas.iter().filter(|delta| is_of(service, delta));
+    let of_service = seen.deltas().filter(|delta| is_of(service, delta));
     of_service.fold(Split::default(), |split, delta| {
         let n = if report::was_answered(delta.series.outcome) {
             delta.requests()
         } else {
-            delta.total.iter().filter(|(bucket, _)| may_be_later(*bucket)).map(|(_, n)| n).sum()
+            delta.timing(Timing::Total).filter(|(bucket, _)| may_be_later(*bucket)).map(|(_, n)| n).sum()
         };
         let to_candidate = delta.series.release == service.candidate;
         split.plus(if to_candidate { Split { candidate: n, others: 0 } } else { Split { candidate: 0, others: n } })

@@ -157,6 +157,12 @@ impl Guard {
         Some(Effect::RollBack { decision: condemned.decision().id, service: Arc::clone(&self.service) })
     }
 
+    /// The rollback of its decision may not be written now.
+    pub(super) fn hold_back(&mut self, id: u64, why: &str, now: UnixMicros) -> Option<Effect> {
+        let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);
+        condemned.and_then(|condemned| condemned.hold_back(why, now))
+    }
+
     pub(super) fn guards(&self, service: &str, release: &str) -> bool {
         self.service.name == service && self.service.candidate == release
     }
@@ -172,7 +178,7 @@ impl Guard {
     /// Takes one complete second. `id`: of the next decision.
     pub(super) fn judge(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let mut effects = match &mut self.condemned {
-            Some(condemned) => condemned.watch(&self.service, second, &slices.second(second).deltas, now),
+            Some(condemned) => condemned.watch(&self.service, second, slices.second(second), now),
             None => self.try_candidate(second, slices, id, now),
         };
         effects.extend(self.show(now));
@@ -266,10 +272,9 @@ impl Guard {
 
     fn try_candidate(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let seen = slices.second(second);
-        let deltas = &seen.deltas;
-        self.recent.push(evidence::split(&self.service, second, deltas, UnixMicros(0)));
+        self.recent.push(evidence::split(&self.service, second, seen, UnixMicros(0)));
         let served =
-            deltas.iter().any(|d| evidence::is_of(&self.service, d) && d.series.release == self.service.candidate);
+            seen.deltas().any(|d| evidence::is_of(&self.service, &d) && d.series.release == self.service.candidate);
         let over = |t: &Running| second.saturating_sub(t.last_candidate) > TRIAL_ENDS_AFTER_S;
         if self.trial.as_ref().is_some_and(over) {
             self.begin_anew("no requests for 15 min, the trial is over", now);
@@ -283,10 +288,19 @@ impl Guard {
         }
         let settled = self.weight.filter(|(_, since)| now.since(*since) >= WEIGHT_SETTLES);
         running.observe(&self.service, second, seen, settled.map(|(share, _)| share));
-        if running.trial.is_due(second) {
+        let is_regressed = self.verdict.state() == VerdictState::Regressed;
+        if running.trial.is_due(second) || is_regressed {
             self.verdict = running.trial.verdict(now.0);
         }
-        if self.verdict.state() == VerdictState::Regressed { self.condemn(id, now) } else { Vec::new() }
+        match self.verdict.state() {
+            VerdictState::Regressed if evidence::is_fresh(&self.service, slices, now) => self.condemn(id, now),
+            VerdictState::Regressed => {
+                let sentence = &mut self.verdict.sentence;
+                *sentence += "; not acted on, because it comes of reports that are old: more requests decide";
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn condemn(&mut self, id: u64, now: UnixMicros) -> Vec<Effect> {

@@ -11,7 +11,7 @@ use serin_proto::v1;
 use super::{Effect, Engine, Event};
 use crate::{
     partition::{self, Partition},
-    report::{Delta, ReporterId, Waiting},
+    report::{Deltas, ReporterId, Waiting},
     time::UnixMicros,
 };
 
@@ -21,7 +21,7 @@ pub struct Logged {
     /// The second that it belongs to.
     pub second: u64,
     /// What was counted.
-    pub deltas: Vec<Arc<Delta>>,
+    pub deltas: Arc<Deltas>,
 }
 
 /// What an aggregator finds when it takes a partition.
@@ -91,6 +91,7 @@ impl Engine {
             }
             Shared::Logged(..) | Shared::Waits(..) => {}
             Shared::Decided(decision) if !self.judges(&decision.service) || self.is_news(&decision) => {
+                self.safety.saw(&decision);
                 self.decisions.insert(decision.id, *decision);
                 self.trim();
             }
@@ -112,11 +113,12 @@ impl Engine {
     fn take(&mut self, partition: Partition, taken: Taken, now: UnixMicros) -> Vec<Effect> {
         // It may have been ours before.
         self.lose(partition, now);
+        taken.decisions.iter().for_each(|decision| self.safety.saw(decision));
         self.decisions.extend(taken.decisions.into_iter().map(|decision| (decision.id, decision)));
         self.partitions.get_or_insert_default().insert(partition);
-        let mut seconds: BTreeMap<u64, Vec<Arc<Delta>>> = BTreeMap::new();
+        let mut seconds: BTreeMap<u64, Vec<Arc<Deltas>>> = BTreeMap::new();
         for report in taken.reports {
-            seconds.entry(report.second).or_default().extend(report.deltas);
+            seconds.entry(report.second).or_default().push(report.deltas);
         }
         let mut effects = Vec::new();
         for guard in self.guards.iter_mut().filter(|guard| partition::of(&guard.service().name) == partition) {
@@ -133,6 +135,7 @@ impl Engine {
         self.slices.retain(|series| partition::of(&series.service) != partition);
         let lost = self.guards.iter_mut().filter(|guard| partition::of(&guard.service().name) == partition);
         lost.for_each(|guard| guard.leave(now));
+        self.safety.leave(|service| partition::of(service) == partition);
     }
 }
 

@@ -8,10 +8,11 @@ use serin_sketch::{Counts, Micros};
 use super::*;
 use crate::{
     config::{Rollback, Safety, Service, Target, Template, Timing},
-    report::{self, Delta, SeriesKey},
+    report::{self, Counted, Deltas, SeriesKey},
 };
 
 mod dynamic;
+mod safety;
 
 const STREAM: StreamId = StreamId(1);
 const START: u64 = 1_000_000;
@@ -51,15 +52,15 @@ fn config(dry_run: bool) -> Config {
     }
 }
 
-fn shared(deltas: Vec<Delta>) -> Vec<Arc<Delta>> {
-    deltas.into_iter().map(Arc::new).collect()
+fn shared(deltas: Vec<Counted>) -> Arc<Deltas> {
+    Arc::new(deltas.into_iter().collect())
 }
 
-fn delta(release: &str, outcome: Outcome, requests: u64) -> Delta {
+fn delta(release: &str, outcome: Outcome, requests: u64) -> Counted {
     lasting(40_000, release, outcome, requests)
 }
 
-fn lasting(us: u64, release: &str, outcome: Outcome, requests: u64) -> Delta {
+fn lasting(us: u64, release: &str, outcome: Outcome, requests: u64) -> Counted {
     let series = SeriesKey {
         service: "shop".into(),
         route: "all".into(),
@@ -70,14 +71,14 @@ fn lasting(us: u64, release: &str, outcome: Outcome, requests: u64) -> Delta {
     };
     let mut total = Counts::new();
     total.add(serin_sketch::Bucket::of(Micros(us)), requests);
-    Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 }
+    Counted { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 }
 }
 
 /// 100 requests from 10 ms to 1 s, so many times as slow.
-fn spread(release: &str, times: u64) -> Delta {
+fn spread(release: &str, times: u64) -> Counted {
     let delta = delta(release, Outcome::Success, 0);
     let total = (1..=100).map(|i| (serin_sketch::Bucket::of(Micros(times * 1_000_000 / i)), 1)).collect();
-    Delta { total, ..delta }
+    Counted { total, ..delta }
 }
 
 /// An engine with one reporter, in virtual time.
@@ -117,7 +118,7 @@ impl World {
     }
 
     /// One second goes by in which this was counted; then it is judged.
-    fn second(&mut self, deltas: Vec<Delta>) -> Vec<Effect> {
+    fn second(&mut self, deltas: Vec<Counted>) -> Vec<Effect> {
         self.sequence += 1;
         let end = UnixMicros::from_second(self.second + 1);
         let report = Report {
@@ -139,7 +140,7 @@ impl World {
         effects
     }
 
-    fn until<T>(&mut self, seconds: u64, deltas: &[Delta], found: impl Fn(&Effect) -> Option<T>) -> Option<T> {
+    fn until<T>(&mut self, seconds: u64, deltas: &[Counted], found: impl Fn(&Effect) -> Option<T>) -> Option<T> {
         (0..seconds).find_map(|_| self.second(deltas.to_vec()).iter().find_map(&found))
     }
 }
@@ -149,15 +150,15 @@ fn reporter() -> Reporter {
     Reporter { id, vantage: Vantage::Gateway, version: "test".into(), first_sequence: 1 }
 }
 
-fn healthy() -> Vec<Delta> {
+fn healthy() -> Vec<Counted> {
     vec![delta("v1", Outcome::Success, 50), delta("v2", Outcome::Success, 50)]
 }
 
-fn failing() -> Vec<Delta> {
+fn failing() -> Vec<Counted> {
     vec![delta("v1", Outcome::Success, 50), delta("v2", Outcome::ServerError, 50)]
 }
 
-fn rolled_back() -> Vec<Delta> {
+fn rolled_back() -> Vec<Counted> {
     vec![delta("v1", Outcome::Success, 100)]
 }
 
@@ -290,8 +291,9 @@ fn a_condemned_release_stays_condemned_across_a_restart() {
 fn a_decision_that_was_never_written_is_taken_up_again() {
     let (mut world, _) = World::new(&config(false), vec![]);
     let id = world.until(60, &failing(), roll_back).unwrap();
-    let (_, first) = World::new(&config(false), world.engine.decisions("", 9));
-    assert_eq!(first.iter().map(roll_back).collect::<Vec<_>>(), [Some(id)]);
+    let (mut after, first) = World::new(&config(false), world.engine.decisions("", 9));
+    assert_eq!(first.iter().find_map(roll_back), None, "who knows what became of it meanwhile?");
+    assert_eq!(after.until(2, &failing(), roll_back), Some(id), "it is served");
 }
 
 #[test]
@@ -328,8 +330,8 @@ fn a_dry_run_writes_once_and_enforces_nothing() {
     let kept = world.engine.decisions("", 9);
     let (_, first) = World::new(&config(true), kept.clone());
     assert_eq!(first, [], "nor after a restart");
-    let (_, first) = World::new(&config(false), kept);
-    assert_eq!(first.iter().map(roll_back).collect::<Vec<_>>(), [Some(id)], "until it is meant");
+    let (mut world, _) = World::new(&config(false), kept);
+    assert_eq!(world.until(2, &failing(), roll_back), Some(id), "until it is meant");
 }
 
 #[test]
@@ -346,9 +348,9 @@ fn a_healthy_candidate_is_left_alone() {
 
 #[test]
 fn what_is_measured_elsewhere_is_kept_and_not_judged() {
-    let elsewhere: Vec<Delta> = failing()
+    let elsewhere: Vec<Counted> = failing()
         .into_iter()
-        .map(|d| Delta { series: Arc::new(SeriesKey { vantage: Vantage::Inbound, ..(*d.series).clone() }), ..d })
+        .map(|d| Counted { series: Arc::new(SeriesKey { vantage: Vantage::Inbound, ..(*d.series).clone() }), ..d })
         .collect();
     let (mut world, _) = World::new(&config(false), vec![]);
     assert_eq!(world.until(60, &elsewhere, roll_back), None);
@@ -512,7 +514,7 @@ fn another_mix_of_requests_is_no_regression() {
     let of = |route: &str, us, release: &str, n| {
         let delta = lasting(us, release, Outcome::Success, n);
         let series = Arc::new(SeriesKey { route: route.into(), ..(*delta.series).clone() });
-        Delta { series, ..delta }
+        Counted { series, ..delta }
     };
     let mix = |a, b| {
         vec![
@@ -544,7 +546,7 @@ fn what_is_not_durable_is_not_acknowledged() {
     };
     let effects = world.step(Event::Reported { stream: STREAM, report: report(1) });
     let [Effect::Store(stored)] = &effects[..] else { panic!("{effects:?}") };
-    assert_eq!((stored.sequence, stored.second, stored.deltas.len()), (1, START, 2));
+    assert_eq!((stored.sequence, stored.second, stored.deltas.iter().len()), (1, START, 2));
     let again = world.step(Event::Reported { stream: STREAM, report: report(1) });
     assert_eq!(again, [Effect::Ack { stream: STREAM, sequence: 0 }], "it was applied, and may still be lost");
     world.step(Event::Reported { stream: STREAM, report: report(2) });
@@ -560,10 +562,10 @@ fn a_restart_goes_on_with_the_trial() {
     let slower = [spread("v1", 1), spread("v2", 4)];
     let mut remembered = Remembered { applied: vec![(reporter().id, 77)], ..Remembered::default() };
     for second in START..START + 60 {
-        remembered.seconds.insert(second, shared(vec![spread("v1", 1)]));
+        remembered.seconds.insert(second, vec![shared(vec![spread("v1", 1)])]);
     }
     for second in START + 60..START + 66 {
-        remembered.seconds.insert(second, shared(slower.to_vec()));
+        remembered.seconds.insert(second, vec![shared(slower.to_vec())]);
     }
     let now = UnixMicros::from_second(START + 67);
     let (mut engine, _) = Engine::new(&config(false), vec![], now);

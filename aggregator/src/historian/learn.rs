@@ -94,7 +94,7 @@ fn pods<E>(
 
 #[cfg(test)]
 mod tests {
-    use serin_history::{Delta, History, Report, Retention, SeriesRef};
+    use serin_history::{Delta, Histograms, History, Report, Retention, SeriesRef};
     use serin_sketch::{Bucket, Micros};
 
     use super::*;
@@ -113,13 +113,12 @@ mod tests {
             let us = |i: u32| scale * 40_000.0 * ((f64::from(i) + 0.5) / 10_000.0).powf(-1.0 / 3.0);
             (0..10_000).map(|i| (Bucket::of(Micros(us(i) as u64)), 1)).collect()
         };
-        let (even, odd, none) = (latency(1.04), latency(1.0 / 1.04), Counts::new());
+        let of = |total| Histograms { total, ..Histograms::default() };
+        let (even, odd) = (of(latency(1.04)), of(latency(1.0 / 1.04)));
         for day in 1..=6u64 {
             let deltas = ["a", "b", "c", "d"].into_iter().enumerate().map(|(at, pod)| Delta {
                 series: SeriesRef { service: "shop", route: "r", release: "v1", pod, outcome: 1, vantage: 1 },
-                upstream: &none,
-                total: if at % 2 == 0 { &even } else { &odd },
-                retries: 0,
+                histograms: if at % 2 == 0 { (&even).into() } else { (&odd).into() },
             });
             let (reporter, second) = (day.to_le_bytes(), NOW_S - day * DAY_S + 600);
             history.append(&[Report { reporter: &reporter, sequence: 1, second, deltas: deltas.collect() }]).unwrap();

@@ -22,7 +22,7 @@ use super::{Entries, Past, learn};
 use crate::{
     config::Service,
     engine::{Learned, Remembered, Stored},
-    report::{Delta, ReporterId, SeriesKey},
+    report::{Delta, Deltas, ReporterId, SeriesKey},
     shell::now,
 };
 
@@ -75,7 +75,7 @@ impl Store {
             reporter,
             sequence: stored.sequence,
             second: stored.second,
-            deltas: stored.deltas.iter().map(|kept| delta(kept)).collect(),
+            deltas: stored.deltas.iter().map(delta).collect(),
         });
         let appended = history.append(&reports.collect::<Vec<_>>());
         if let Err(error) = &appended {
@@ -169,13 +169,14 @@ pub fn remembered(store: &Store, from_s: u64, to_s: u64) -> Remembered {
             remembered.applied.extend(from_bytes(&bytes).map(|reporter| (reporter, sequence)));
         }
         let mut keys: BTreeMap<usize, Arc<SeriesKey>> = BTreeMap::new();
+        let mut seconds: BTreeMap<u64, Deltas> = BTreeMap::new();
         let query = Query { selector: Selector::default(), from_s, to_s, resolution_s: 1 };
         history.for_each(&query, |entry| {
             let key = keys.entry(Arc::as_ptr(&entry.series) as usize).or_insert_with(|| Arc::new(key(&entry.series)));
             let serin_history::Histograms { upstream, total, retries } = entry.histograms;
-            let delta = Delta { series: Arc::clone(key), upstream, total, retries };
-            remembered.seconds.entry(entry.start_s).or_default().push(Arc::new(delta));
+            seconds.entry(entry.start_s).or_default().add(key, &upstream, &total, retries);
         })?;
+        remembered.seconds = seconds.into_iter().map(|(second, all)| (second, vec![Arc::new(all.shrunk())])).collect();
         Ok(remembered)
     };
     store.read_with(read).unwrap_or_default()
@@ -224,11 +225,11 @@ pub fn key(series: &Series) -> SeriesKey {
     }
 }
 
-fn delta(delta: &Delta) -> serin_history::Delta<'_> {
-    let SeriesKey { service, route, release, pod, outcome, vantage } = &*delta.series;
+fn delta(delta: Delta<'_>) -> serin_history::Delta<'_> {
+    let SeriesKey { service, route, release, pod, outcome, vantage } = &**delta.series;
     // The codes of `ingest.proto` are below 16.
     let series = SeriesRef { service, route, release, pod, outcome: *outcome as u8, vantage: *vantage as u8 };
-    serin_history::Delta { series, upstream: &delta.upstream, total: &delta.total, retries: delta.retries }
+    serin_history::Delta { series, histograms: delta.packed() }
 }
 
 fn to_bytes(reporter: &ReporterId) -> Vec<u8> {
@@ -252,7 +253,7 @@ mod tests {
     use serin_sketch::Micros;
 
     use super::*;
-    use crate::engine::StreamId;
+    use crate::{engine::StreamId, report::Counted};
 
     fn stored(sequence: u64, second: u64) -> Stored {
         let series = SeriesKey {
@@ -264,9 +265,16 @@ mod tests {
             vantage: Vantage::Outbound,
         };
         let total = Counts::from_iter([(serin_sketch::Bucket::of(Micros(40_000)), 3)]);
-        let delta = Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 1 };
+        let counted = Counted { series: Arc::new(series), upstream: Counts::new(), total, retries: 1 };
         let reporter = ReporterId { node_id: "node/ü".into(), boot_nonce: u64::MAX - 1, context_id: 7 };
-        Stored { stream: StreamId(1), reporter, sequence, floor: 1, second, deltas: vec![Arc::new(delta)] }
+        Stored {
+            stream: StreamId(1),
+            reporter,
+            sequence,
+            floor: 1,
+            second,
+            deltas: Arc::new([counted].into_iter().collect()),
+        }
     }
 
     #[test]
@@ -280,7 +288,7 @@ mod tests {
         let store = Store::open(dir.path(), Retention::default());
         let remembered = remembered(&store, 1_001, 2_000);
         assert_eq!(remembered.applied, [(batch[1].reporter.clone(), 2)]);
-        assert_eq!(remembered.seconds, BTreeMap::from([(1_001, batch[1].deltas.clone())]));
+        assert_eq!(remembered.seconds, BTreeMap::from([(1_001, vec![Arc::clone(&batch[1].deltas)])]));
     }
 
     #[test]
@@ -292,8 +300,8 @@ mod tests {
         store.roll_up(noon);
         let batch: Vec<Stored> = (0..4_000).map(|n| stored(n + 1, noon + n / 4)).collect();
         let batch = batch.into_iter().enumerate().map(|(n, mut stored)| {
-            let delta = Arc::make_mut(&mut stored.deltas[0]);
-            Arc::make_mut(&mut delta.series).pod = format!("pod-{n}");
+            Arc::make_mut(&mut stored.deltas)
+                .intern(|series| Arc::new(SeriesKey { pod: format!("pod-{n}"), ..(**series).clone() }));
             stored
         });
         assert!(store.write(&batch.collect::<Vec<_>>()));

@@ -2,16 +2,19 @@
 //!
 //! Nothing of a refused message is kept. All that a peer can make us hold is bounded here.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use prost::{DecodeError, bytes::Bytes};
+use serin_history::Packed;
 use serin_proto::{
     convert::{self, COUNT_MAX, DistributionError},
-    v1::{self, Outcome, ReportRequest, Vantage},
+    raw::ReportRequest,
+    v1::{self, Outcome, Vantage},
 };
-use serin_sketch::Counts;
 
+use super::delta::{Distribution, Problem, Wire};
 use crate::{
-    report::{Delta, Report, Reporter, ReporterId, SeriesKey, Waiting},
+    report::{Deltas, Report, Reporter, ReporterId, SeriesKey, Waiting},
     time::UnixMicros,
 };
 
@@ -55,6 +58,8 @@ pub enum Refusal {
     RepeatedSeries(u32),
     #[error("series {series}, {timing}: {problem}")]
     Distribution { series: u32, timing: &'static str, problem: DistributionError },
+    #[error("a delta is no message of serin.v1: {0}")]
+    Malformed(#[from] DecodeError),
     #[error("series {0} has an upstream timing for more requests than it counts in total")]
     UpstreamExceedsTotal(u32),
     #[error("series {series} has {retries} retries: more than 2^40")]
@@ -92,7 +97,14 @@ pub struct Heartbeat {
 pub struct Session {
     vantage: Vantage,
     last_sequence: Option<u64>,
-    series: BTreeMap<u32, Arc<SeriesKey>>,
+    series: HashMap<u32, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    key: Arc<SeriesKey>,
+    /// The last report that it was in.
+    told_in: u64,
 }
 
 impl Session {
@@ -124,7 +136,7 @@ impl Session {
             version: hello.filter_version.into(),
             first_sequence: hello.first_sequence.max(1),
         };
-        Ok((Session { vantage, last_sequence: None, series: BTreeMap::new() }, reporter))
+        Ok((Session { vantage, last_sequence: None, series: HashMap::new() }, reporter))
     }
 
     /// Checks one message (the first one after [`Session::open`] has taken its introduction).
@@ -153,14 +165,14 @@ impl Session {
         for series in message.new_series {
             self.define(series)?;
         }
-        let deltas = self.deltas(message.deltas)?;
+        let deltas = self.deltas(message.sequence, &message.deltas)?;
         self.last_sequence = Some(message.sequence);
         let interval = Duration::from_millis(message.interval_ms.into());
         Ok(Accepted::Report(Report {
             sequence: message.sequence,
             interval_end: UnixMicros(message.interval_start_unix_us).plus(interval),
             interval,
-            deltas,
+            deltas: Arc::new(deltas),
             requests_before: message.requests_before,
             overflow_requests: message.overflow_requests,
             own: message.state.unwrap_or_default(),
@@ -207,36 +219,39 @@ impl Session {
             outcome,
             vantage: self.vantage,
         };
-        self.series.insert(series.id, Arc::new(key));
+        self.series.insert(series.id, Known { key: Arc::new(key), told_in: 0 });
         Ok(())
     }
 
-    fn deltas(&self, wire: Vec<v1::SeriesDelta>) -> Result<Vec<Arc<Delta>>, Refusal> {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut deltas = Vec::with_capacity(wire.len().min(SERIES_MAX));
-        for delta in wire {
-            let id = delta.series;
-            let series = Arc::clone(self.series.get(&id).ok_or(Refusal::UnknownSeries(id))?);
-            if !seen.insert(id) {
+    fn deltas(&mut self, sequence: u64, wire: &[Bytes]) -> Result<Deltas, Refusal> {
+        // The form that is kept is a little shorter than what is sent.
+        let mut deltas = Deltas::with_capacity(wire.len().min(SERIES_MAX), wire.iter().map(Bytes::len).sum());
+        for bytes in wire {
+            let Wire { series: id, upstream, total, retries } = Wire::read(bytes)?;
+            let known = self.series.get_mut(&id).ok_or(Refusal::UnknownSeries(id))?;
+            if std::mem::replace(&mut known.told_in, sequence) == sequence {
                 return Err(Refusal::RepeatedSeries(id));
             }
-            let upstream = distribution(id, "upstream", delta.upstream)?;
-            let total = distribution(id, "total", delta.total)?;
-            if upstream.total() > total.total() {
-                return Err(Refusal::UpstreamExceedsTotal(id));
-            }
-            if delta.retries > COUNT_MAX {
-                return Err(Refusal::Retries { series: id, retries: delta.retries });
-            }
-            deltas.push(Arc::new(Delta { series, upstream, total, retries: delta.retries }));
+            deltas.push(&known.key, |out| {
+                Packed::begin(out, retries);
+                let upstream = pack(id, "upstream", &upstream, out)?;
+                let total = pack(id, "total", &total, out)?;
+                match () {
+                    () if upstream > total => Err(Refusal::UpstreamExceedsTotal(id)),
+                    () if retries > COUNT_MAX => Err(Refusal::Retries { series: id, retries }),
+                    () => Ok(total),
+                }
+            })?;
         }
         Ok(deltas)
     }
 }
 
-fn distribution(series: u32, timing: &'static str, wire: Option<v1::Distribution>) -> Result<Counts, Refusal> {
-    let Some(wire) = wire else { return Ok(Counts::new()) };
-    convert::from_wire(&wire).map_err(|problem| Refusal::Distribution { series, timing, problem })
+fn pack(series: u32, timing: &'static str, wire: &Distribution<'_>, out: &mut Vec<u8>) -> Result<u64, Refusal> {
+    wire.pack(out).map_err(|problem| match problem {
+        Problem::Malformed(error) => Refusal::Malformed(error),
+        Problem::Rule(problem) => Refusal::Distribution { series, timing, problem },
+    })
 }
 
 fn label<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Refusal> {

@@ -7,7 +7,7 @@ fn safety(rollbacks_per_hour: u32) -> Safety {
 }
 
 fn asked(decision: u64, service: &str) -> Asked<'_> {
-    Asked { decision, service, candidate: "v2", newest: Some(NOW) }
+    Asked { decision, service, candidate: "v2" }
 }
 
 fn s(seconds: u64) -> Duration {
@@ -33,8 +33,8 @@ fn so_many_an_hour() {
         let mut safety = safety(2);
         for (at, decision, may) in orders {
             let (now, service) = (NOW.plus(s(*at)), decision.to_string());
-            let asked = Asked { newest: Some(now), ..asked(*decision, &service) };
-            assert_eq!(safety.order(&asked, now).is_ok(), *may, "{name}: decision {decision} at {at} s");
+            let asked = asked(*decision, &service);
+            assert_eq!(safety.order(&asked, || true, now).is_ok(), *may, "{name}: decision {decision} at {at} s");
         }
     }
 }
@@ -53,7 +53,7 @@ fn what_an_earlier_run_wrote_counts() {
     ] {
         let mut safety = safety(1);
         safety.saw(&v1::Decision { id: 1, events, ..v1::Decision::default() });
-        assert_eq!(safety.order(&asked(2, "shop"), NOW).is_ok(), may, "{what}");
+        assert_eq!(safety.order(&asked(2, "shop"), || true, NOW).is_ok(), may, "{what}");
     }
 }
 
@@ -63,8 +63,7 @@ fn what_is_held_back_says_why_and_what_to_do() {
     let mut paused = safety(9);
     paused.pause(Some(pause(Some(NOW.plus(s(3_600))))));
     let mut busy = safety(9);
-    busy.order(&asked(1, "shop"), NOW).unwrap();
-    let old = Asked { newest: Some(NOW.minus(s(6))), ..asked(2, "shop") };
+    busy.order(&asked(1, "shop"), || true, NOW).unwrap();
     let cases = [
         (
             paused,
@@ -84,12 +83,12 @@ fn what_is_held_back_says_why_and_what_to_do() {
         ),
         (
             safety(9),
-            old,
+            asked(2, "shop"),
             "held back: the newest report of v2's requests is older than 5 s; it is written as soon as v2 is served again",
         ),
     ];
     for (mut safety, asked, want) in cases {
-        assert_eq!(safety.order(&asked, NOW).unwrap_err().to_string(), want);
+        assert_eq!(safety.order(&asked, || false, NOW).unwrap_err().to_string(), want);
     }
 }
 
@@ -103,17 +102,17 @@ fn a_pause_ends_by_itself_or_by_a_person() {
     safety.pause(Some(Pause { until: None, ..pause }));
     assert!(safety.paused(NOW.plus(s(1_000_000))).is_some());
     safety.pause(None);
-    assert_eq!(safety.order(&asked(1, "shop"), NOW), Ok(()));
+    assert_eq!(safety.order(&asked(1, "shop"), || true, NOW), Ok(()));
 }
 
 #[test]
 fn one_at_a_time_for_each_service() {
     let mut safety = safety(9);
-    safety.order(&asked(1, "shop"), NOW).unwrap();
-    assert_eq!(safety.order(&asked(2, "shop"), NOW), Err(HeldBack::Busy(1)));
-    assert_eq!(safety.order(&asked(3, "cart"), NOW), Ok(()), "another service");
+    safety.order(&asked(1, "shop"), || true, NOW).unwrap();
+    assert_eq!(safety.order(&asked(2, "shop"), || true, NOW), Err(HeldBack::Busy(1)));
+    assert_eq!(safety.order(&asked(3, "cart"), || true, NOW), Ok(()), "another service");
     safety.answered(1);
-    assert_eq!(safety.order(&asked(2, "shop"), NOW), Ok(()));
+    assert_eq!(safety.order(&asked(2, "shop"), || true, NOW), Ok(()));
     safety.leave(|service| service == "shop");
-    assert_eq!(safety.order(&asked(4, "shop"), NOW), Ok(()), "nobody answers for it any more");
+    assert_eq!(safety.order(&asked(4, "shop"), || true, NOW), Ok(()), "nobody answers for it any more");
 }

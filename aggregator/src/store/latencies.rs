@@ -61,13 +61,16 @@ struct Known {
     timing: Timing,
     releases: [String; 2],
     routes: BTreeSet<String>,
+    /// By route and release.
+    latencies: BTreeMap<String, BTreeMap<String, Latency>>,
 }
 
 /// Latencies of the configured services since the start, as they are judged: where, by which timing, and of which outcomes.
 #[derive(Debug)]
 pub struct Latencies {
     known: BTreeMap<String, Known>,
-    latencies: BTreeMap<LatencyKey, Latency>,
+    /// How many there are of all services.
+    kept: usize,
     minute: u64,
 }
 
@@ -78,15 +81,16 @@ impl Latencies {
             let config::Service { vantage, timing, baseline, candidate, routes, .. } = service;
             let releases = [baseline.clone(), candidate.clone()];
             let routes = routes.iter().cloned().collect();
-            (service.name.clone(), Known { vantage: *vantage, timing: *timing, releases, routes })
+            let latencies = BTreeMap::new();
+            (service.name.clone(), Known { vantage: *vantage, timing: *timing, releases, routes, latencies })
         });
-        Latencies { known: known.collect(), latencies: BTreeMap::new(), minute: 0 }
+        Latencies { known: known.collect(), kept: 0, minute: 0 }
     }
 
     /// Counts a delta.
-    pub fn add(&mut self, delta: &Delta) {
-        let series = &delta.series;
-        let Some(known) = self.known.get(&series.service) else { return };
+    pub fn add(&mut self, delta: &Delta<'_>) {
+        let series = delta.series;
+        let Some(known) = self.known.get_mut(&series.service) else { return };
         if known.vantage != series.vantage || !report::counts_for_latency(series.outcome) {
             return;
         }
@@ -98,13 +102,21 @@ impl Latencies {
             }
         };
         let release = if known.releases.contains(&series.release) { &series.release } else { OTHER };
-        let mut key =
-            LatencyKey { service: series.service.clone(), route: route.to_owned(), release: release.to_owned() };
-        if self.latencies.len() >= LATENCIES_MAX && !self.latencies.contains_key(&key) {
-            OTHER.clone_into(&mut key.route);
-        }
-        let latency = self.latencies.entry(key).or_insert_with(Latency::new);
-        for (bucket, count) in delta.timing(known.timing).iter() {
+        let is_known = known.latencies.get(route).is_some_and(|releases| releases.contains_key(release));
+        let route = if self.kept >= LATENCIES_MAX && !is_known { OTHER } else { route };
+        // Names are only copied for those that were never seen.
+        let releases = match known.latencies.get_mut(route) {
+            Some(releases) => releases,
+            None => known.latencies.entry(route.to_owned()).or_default(),
+        };
+        let latency = match releases.get_mut(release) {
+            Some(latency) => latency,
+            None => {
+                self.kept += 1;
+                releases.entry(release.to_owned()).or_insert_with(Latency::new)
+            }
+        };
+        for (bucket, count) in delta.timing(known.timing) {
             let sum = &mut latency.counts[bucket.index()];
             *sum = sum.saturating_add(count);
         }
@@ -115,7 +127,8 @@ impl Latencies {
         let minute = now.second() / RECENT_S;
         if minute != self.minute {
             self.minute = minute;
-            for latency in self.latencies.values_mut() {
+            let all = self.known.values_mut().flat_map(|known| known.latencies.values_mut());
+            for latency in all.flat_map(|releases| releases.values_mut()) {
                 let counts = latency.counts();
                 let [newer, older] = &mut latency.before;
                 *older = std::mem::replace(newer, counts);
@@ -124,9 +137,14 @@ impl Latencies {
     }
 
     /// All of them, with the timing that they are of.
-    pub fn iter(&self) -> impl Iterator<Item = (&LatencyKey, Timing, &Latency)> {
-        let timing = |key: &LatencyKey| self.known.get(&key.service).map(|known| known.timing);
-        self.latencies.iter().filter_map(move |(key, latency)| Some((key, timing(key)?, latency)))
+    pub fn iter(&self) -> impl Iterator<Item = (LatencyKey, Timing, &Latency)> {
+        self.known.iter().flat_map(|(service, known)| {
+            let all = known.latencies.iter().flat_map(|(route, of)| of.iter().map(move |of| (route, of)));
+            all.map(|(route, (release, latency))| {
+                let key = LatencyKey { service: service.clone(), route: route.clone(), release: release.clone() };
+                (key, known.timing, latency)
+            })
+        })
     }
 }
 
@@ -138,7 +156,14 @@ mod tests {
     use serin_sketch::Micros;
 
     use super::*;
-    use crate::{config::Config, report::SeriesKey};
+    use crate::{
+        config::Config,
+        report::{Counted, Deltas, SeriesKey},
+    };
+
+    fn add(latencies: &mut Latencies, deltas: &Deltas) {
+        deltas.iter().for_each(|delta| latencies.add(&delta));
+    }
 
     fn latencies(routes: &str) -> Latencies {
         let yaml = format!(
@@ -147,7 +172,7 @@ mod tests {
         Latencies::new(&Config::parse(&yaml).unwrap().services)
     }
 
-    fn delta(route: &str, release: &str, outcome: Outcome, us: u64) -> Delta {
+    fn delta(route: &str, release: &str, outcome: Outcome, us: u64) -> Deltas {
         let series = SeriesKey {
             service: "shop".into(),
             route: route.into(),
@@ -157,7 +182,7 @@ mod tests {
             vantage: Vantage::Gateway,
         };
         let total = Counts::from_iter([(Bucket::of(Micros(us)), 3)]);
-        Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 }
+        [Counted { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 }].into_iter().collect()
     }
 
     fn known(latencies: &Latencies) -> Vec<(String, String, u64)> {
@@ -174,17 +199,13 @@ mod tests {
             ("random-2", "v1", Outcome::Success),
             ("cart", "v1", Outcome::ServerError),
         ] {
-            latencies.add(&delta(route, release, outcome, 40_000));
+            add(&mut latencies, &delta(route, release, outcome, 40_000));
         }
         let of = |route: &str, release: &str, count| (route.to_owned(), release.to_owned(), count);
         assert_eq!(known(&latencies), [of("cart", "other", 3), of("cart", "v1", 3), of("other", "v1", 6)]);
-        latencies.add(&Delta {
-            series: Arc::new(SeriesKey {
-                vantage: Vantage::Inbound,
-                ..(*delta("cart", "v1", Outcome::Success, 1).series).clone()
-            }),
-            ..delta("cart", "v1", Outcome::Success, 1)
-        });
+        let mut elsewhere = delta("cart", "v1", Outcome::Success, 1);
+        elsewhere.intern(|series| Arc::new(SeriesKey { vantage: Vantage::Inbound, ..(**series).clone() }));
+        add(&mut latencies, &elsewhere);
         assert_eq!(known(&latencies)[1].2, 3, "measured elsewhere");
     }
 
@@ -194,7 +215,7 @@ mod tests {
         let at = UnixMicros::from_second;
         let mut recent = |second, us| {
             latencies.tick(at(second));
-            latencies.add(&delta("r", "v1", Outcome::Success, us));
+            add(&mut latencies, &delta("r", "v1", Outcome::Success, us));
             let (_, _, latency) = latencies.iter().next().unwrap();
             (latency.counts().total(), latency.recent().total())
         };

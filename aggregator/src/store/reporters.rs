@@ -253,7 +253,7 @@ mod tests {
             sequence,
             interval_end: NOW,
             interval: Duration::from_secs(1),
-            deltas: vec![],
+            deltas: Default::default(),
             requests_before,
             overflow_requests: 0,
             own: v1::ReporterState::default(),

@@ -5,17 +5,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serin_sketch::Counts;
 
 use crate::{
-    report::{Delta, ReporterId, SeriesKey, Waiting},
+    report::{Delta, Deltas, ReporterId, SeriesKey, Waiting},
     time::UnixMicros,
 };
-use minute::Minute;
 
-/// Memory for slices, at most; beyond it the oldest go first. A delta of 30 buckets in both timings is 1 kB, so
-/// this is 2 million of them: 1,000 sidecars of 20 series for the 90 s that are kept by second and pod.
+/// Memory for slices, at most; beyond it the oldest go first. A delta of 45 buckets in both timings is about 250 B, so this is 8 million of
+/// them: 4,000 sidecars of 20 series for the 100 s that are kept by second and pod.
 const BYTES_MAX: usize = 2 << 30;
 const MINUTE_S: u64 = 60;
 /// Seconds that are kept as they came, back from the last that was judged: what a new trial begins with is a minute of them.
 const WHOLE_S: u64 = 90;
+/// So many seconds become part of a minute at once: a sum is written anew each time.
+const FOLD_S: u64 = 10;
 
 /// 1 s slices by the end of the interval that they were counted in; of those that were judged a while ago, minutes of all pods together,
 /// back to the live window.
@@ -24,22 +25,28 @@ pub struct Slices {
     window: Duration,
     bytes: usize,
     seconds: BTreeMap<u64, Second>,
-    minutes: BTreeMap<u64, Minute>,
+    /// Sums, all pods of a series together.
+    minutes: BTreeMap<u64, Deltas>,
 }
 
 /// What is known of one second.
 #[derive(Debug, Default)]
 pub struct Second {
-    /// What was counted.
-    pub deltas: Vec<Arc<Delta>>,
+    /// What was counted, by report.
+    reports: Vec<Arc<Deltas>>,
     /// What each reporter said last of what waits for a response.
     waiting: BTreeMap<ReporterId, Vec<(SeriesKey, Counts)>>,
 }
 
 /// A second of which nothing is known.
-static NOTHING: Second = Second { deltas: Vec::new(), waiting: BTreeMap::new() };
+static NOTHING: Second = Second { reports: Vec::new(), waiting: BTreeMap::new() };
 
 impl Second {
+    /// What was counted.
+    pub fn deltas(&self) -> impl Iterator<Item = Delta<'_>> {
+        self.reports.iter().flat_map(|deltas| deltas.iter())
+    }
+
     /// What waits for a response, by series and age.
     pub fn waiting(&self) -> impl Iterator<Item = &(SeriesKey, Counts)> {
         self.waiting.values().flatten()
@@ -48,7 +55,7 @@ impl Second {
     /// What it takes in memory, nearly.
     fn bytes(&self) -> usize {
         let waiting: usize = self.waiting.values().map(|ages| bytes_of(ages)).sum();
-        self.deltas.iter().map(|delta| delta.bytes()).sum::<usize>() + waiting
+        self.reports.iter().map(|deltas| deltas.bytes()).sum::<usize>() + waiting
     }
 }
 
@@ -70,10 +77,10 @@ impl Slices {
     }
 
     /// Adds deltas to a second. Those older than the window are not kept.
-    pub fn add(&mut self, second: u64, deltas: Vec<Arc<Delta>>, now: UnixMicros) {
+    pub fn add(&mut self, second: u64, deltas: Arc<Deltas>, now: UnixMicros) {
         self.change(second, now, |kept| {
-            let bytes = deltas.iter().map(|delta| delta.bytes()).sum::<usize>();
-            kept.deltas.extend(deltas);
+            let bytes = deltas.bytes();
+            kept.reports.push(deltas);
             (0, bytes)
         });
     }
@@ -91,25 +98,32 @@ impl Slices {
     /// Keeps only what is of certain series.
     pub fn retain(&mut self, is_kept: impl Fn(&SeriesKey) -> bool) {
         for second in self.seconds.values_mut() {
-            second.deltas.retain(|delta| is_kept(&delta.series));
+            second.reports.iter_mut().for_each(|deltas| *deltas = Arc::new(deltas.of(&is_kept)));
+            second.reports.retain(|deltas| deltas.iter().len() > 0);
             second.waiting.values_mut().for_each(|ages| ages.retain(|(series, _)| is_kept(series)));
         }
-        self.minutes.values_mut().for_each(|minute| minute.retain(&is_kept));
-        let minutes: usize = self.minutes.values().map(|minute| minute.bytes).sum();
+        self.minutes.values_mut().for_each(|minute| *minute = minute.of(&is_kept));
+        self.minutes.retain(|_, minute| minute.iter().len() > 0);
+        let minutes: usize = self.minutes.values().map(Deltas::bytes).sum();
         self.bytes = self.seconds.values().map(Second::bytes).sum::<usize>() + minutes;
     }
 
     /// Seconds up to this one were judged: those that nobody will ask for one by one become part of their minute.
     pub fn fold(&mut self, judged: u64) {
-        let whole = judged.saturating_sub(WHOLE_S);
-        while let Some(first) = self.seconds.first_entry()
-            && *first.key() < whole
+        let whole = judged.saturating_sub(WHOLE_S) / FOLD_S * FOLD_S;
+        while let Some((first, _)) = self.seconds.first_key_value()
+            && *first < whole
         {
-            let (second, kept) = first.remove_entry();
-            let minute = self.minutes.entry(second / MINUTE_S * MINUTE_S).or_default();
-            self.bytes -= kept.bytes() + minute.bytes;
-            kept.deltas.iter().for_each(|delta| minute.add(delta));
-            self.bytes += minute.bytes;
+            let end = (first / FOLD_S + 1) * FOLD_S;
+            let start = first / MINUTE_S * MINUTE_S;
+            let after = self.seconds.split_off(&end);
+            let folded = std::mem::replace(&mut self.seconds, after);
+            let before = self.minutes.remove(&start);
+            let all = before.iter().flat_map(Deltas::iter).chain(folded.values().flat_map(Second::deltas));
+            let minute = minute::sum(all);
+            self.bytes -= folded.values().map(Second::bytes).sum::<usize>() + before.map_or(0, |before| before.bytes());
+            self.bytes += minute.bytes();
+            self.minutes.insert(start, minute);
         }
     }
 
@@ -121,7 +135,7 @@ impl Slices {
             self.bytes = self.bytes - gone + came;
         }
         while self.minutes.first_key_value().is_some_and(|(s, _)| s + MINUTE_S <= oldest || self.bytes > BYTES_MAX) {
-            self.bytes -= self.minutes.pop_first().map_or(0, |(_, minute)| minute.bytes);
+            self.bytes -= self.minutes.pop_first().map_or(0, |(_, minute)| minute.bytes());
         }
         while self.seconds.first_key_value().is_some_and(|(s, _)| *s < oldest || self.bytes > BYTES_MAX) {
             self.bytes -= self.seconds.pop_first().map_or(0, |(_, kept)| kept.bytes());
@@ -130,11 +144,11 @@ impl Slices {
 
     /// The stretches of a minute that end before a second, the latest first: of seconds as long as they are kept as they came, and then
     /// minutes of the clock that are whole.
-    pub fn minutes_before(&self, second: u64) -> impl Iterator<Item = Vec<&Delta>> {
+    pub fn minutes_before(&self, second: u64) -> impl Iterator<Item = Vec<Delta<'_>>> {
         let kept = self.seconds.first_key_value().map_or(second, |(first, _)| *first).min(second);
         let fresh = (1..=(second - kept) / MINUTE_S).map(move |ago| {
             let stretch = self.seconds.range(second - ago * MINUTE_S..second - (ago - 1) * MINUTE_S);
-            stretch.flat_map(|(_, kept)| kept.deltas.iter().map(Arc::as_ref)).collect()
+            stretch.flat_map(|(_, kept)| kept.deltas()).collect()
         });
         let before = self.minutes.iter().rev().filter(move |(start, _)| *start + MINUTE_S <= kept);
         fresh.chain(before.map(|(_, minute)| minute.iter().collect()))
@@ -146,11 +160,11 @@ impl Slices {
     }
 
     /// What was counted from one second on, and in the minute that it is in where that is no more kept by seconds.
-    pub fn since(&self, second: u64) -> impl Iterator<Item = &Delta> {
+    pub fn since(&self, second: u64) -> impl Iterator<Item = Delta<'_>> {
         let is_folded = self.seconds.first_key_value().is_none_or(|(kept, _)| second < *kept);
         let minutes = self.minutes.range(second / MINUTE_S * MINUTE_S..).filter(move |_| is_folded);
         let minutes = minutes.flat_map(|(_, minute)| minute.iter());
-        minutes.chain(self.seconds.range(second..).flat_map(|(_, kept)| kept.deltas.iter().map(Arc::as_ref)))
+        minutes.chain(self.seconds.range(second..).flat_map(|(_, kept)| kept.deltas()))
     }
 }
 
@@ -160,20 +174,27 @@ mod tests {
     use serin_sketch::{Counts, Micros};
 
     use super::*;
-    use crate::report::SeriesKey;
+    use crate::report::{Counted, SeriesKey};
 
-    fn delta() -> Arc<Delta> {
-        let mut total = Counts::new();
-        total.record(Micros(5));
-        let series = Arc::new(SeriesKey {
+    fn key() -> SeriesKey {
+        SeriesKey {
             service: "s".into(),
             route: "r".into(),
             release: "v1".into(),
             pod: String::new(),
             outcome: Outcome::Success,
             vantage: Vantage::Gateway,
+        }
+    }
+
+    /// One request of each of these pods.
+    fn report(pods: &[u64]) -> Arc<Deltas> {
+        let total = Counts::from_iter([(serin_sketch::Bucket::of(Micros(5)), 1)]);
+        let counted = pods.iter().map(|pod| {
+            let series = Arc::new(SeriesKey { pod: pod.to_string(), ..key() });
+            Counted { series, upstream: Counts::new(), total: total.clone(), retries: 0 }
         });
-        Arc::new(Delta { series, upstream: Counts::new(), total, retries: 0 })
+        Arc::new(counted.collect())
     }
 
     #[test]
@@ -201,44 +222,40 @@ mod tests {
     fn what_is_older_than_the_window_goes() {
         let mut slices = Slices::new(Duration::from_secs(10));
         let at = |s| UnixMicros::from_second(s);
-        slices.add(50, vec![delta()], at(51));
-        slices.add(55, vec![delta(), delta()], at(56));
+        slices.add(50, report(&[1]), at(51));
+        slices.add(55, report(&[1, 2]), at(56));
         assert_eq!(slices.since(0).count(), 3);
-        slices.add(61, vec![], at(62));
+        slices.add(61, report(&[]), at(62));
         assert_eq!(
-            (slices.second(50).deltas.len(), slices.since(0).count(), slices.bytes),
-            (0, 2, 2 * delta().bytes())
+            (slices.second(50).deltas().count(), slices.since(0).count(), slices.bytes),
+            (0, 2, report(&[1, 2]).bytes() + report(&[]).bytes())
         );
-        slices.add(40, vec![delta()], at(62));
-        assert_eq!(slices.second(40).deltas.len(), 0, "too old on arrival");
+        slices.add(40, report(&[1]), at(62));
+        assert_eq!(slices.second(40).deltas().count(), 0, "too old on arrival");
     }
 
     #[test]
     fn what_was_judged_a_while_ago_is_kept_by_minutes_and_all_is_there_once() {
         let mut slices = Slices::new(Duration::from_secs(900));
-        let pod = |pod: u64| {
-            let series = SeriesKey { pod: pod.to_string(), ..(*delta().series).clone() };
-            Arc::new(Delta { series: Arc::new(series), ..(*delta()).clone() })
-        };
-        let total = |deltas: &[&Delta]| deltas.iter().map(|delta| delta.requests()).sum::<u64>();
+        let total = |deltas: &[Delta<'_>]| deltas.iter().map(|delta| delta.requests()).sum::<u64>();
         for second in 600..1_000 {
-            slices.add(second, vec![pod(1), pod(2), pod(second)], UnixMicros::from_second(second + 1));
+            slices.add(second, report(&[1, 2, second]), UnixMicros::from_second(second + 1));
             slices.fold(second);
-            let all: Vec<&Delta> = slices.since(0).collect();
+            let all: Vec<Delta<'_>> = slices.since(0).collect();
             assert_eq!(total(&all), 3 * (second - 599));
         }
-        // 600 to 908 are folded: the minutes 600 to 900, one series each.
-        assert_eq!((slices.second(908).deltas.len(), slices.second(909).deltas.len()), (0, 3));
-        assert_eq!(slices.since(0).count(), 6 + 91 * 3);
+        // Judged up to 999, so what is before 909 may be folded, by tens: the minutes from 600 to 840, one series each.
+        assert_eq!((slices.second(899).deltas().count(), slices.second(900).deltas().count()), (0, 3));
+        assert_eq!(slices.since(0).count(), 5 + 100 * 3);
         assert_eq!(total(&slices.since(850).collect::<Vec<_>>()), 3 * (1_000 - 840), "from the minute's beginning");
         // One minute of seconds, none of the minute that is folded in part, and the whole ones before it.
         let minutes: Vec<u64> = slices.minutes_before(1_000).map(|minute| total(&minute)).collect();
         assert_eq!(minutes, [180; 6]);
         let bytes = slices.seconds.values().map(Second::bytes).sum::<usize>()
-            + slices.minutes.values().map(|minute| minute.bytes).sum::<usize>();
+            + slices.minutes.values().map(Deltas::bytes).sum::<usize>();
         assert_eq!(slices.bytes, bytes);
-        slices.add(1_790, vec![], UnixMicros::from_second(1_791));
-        assert_eq!(slices.since(0).map(Delta::requests).sum::<u64>(), 3 * (909 - 840 + 91), "the window is over");
+        slices.add(1_790, report(&[]), UnixMicros::from_second(1_791));
+        assert_eq!(slices.since(0).map(|delta| delta.requests()).sum::<u64>(), 3 * (1_000 - 840), "the window is over");
         slices.retain(|_| false);
         assert_eq!(slices.bytes, 0);
     }
@@ -250,7 +267,7 @@ mod tests {
         let now = UnixMicros::from_second(101);
         let waiting = |requests| {
             let ages = Counts::from_iter([(serin_sketch::Bucket::of(Micros(1_500_000)), requests)]);
-            Waiting { at: UnixMicros(101_004_000), ages: vec![((*delta().series).clone(), ages)] }
+            Waiting { at: UnixMicros(101_004_000), ages: vec![(key(), ages)] }
         };
         slices.wait(&reporter, waiting(7), now.plus(Duration::from_millis(5)));
         slices.wait(&reporter, waiting(3), now.plus(Duration::from_millis(9)));

@@ -27,11 +27,15 @@ pub struct Total {
     pub retries: u64,
 }
 
+/// By release, and by where and how they ended.
+type Releases = BTreeMap<String, BTreeMap<(Vantage, Outcome), Total>>;
+
 /// Requests counted since the start: never forgotten, whatever the live window.
 #[derive(Debug)]
 pub struct Totals {
     known: BTreeMap<String, BTreeSet<String>>,
-    counted: BTreeMap<TotalKey, Total>,
+    /// By service.
+    counted: BTreeMap<String, Releases>,
 }
 
 impl Totals {
@@ -49,26 +53,35 @@ impl Totals {
     }
 
     /// Counts a delta's requests and retries.
-    pub fn add(&mut self, delta: &Delta) {
-        let series = &delta.series;
+    pub fn add(&mut self, delta: &Delta<'_>) {
+        let series = delta.series;
         let (service, release) = match self.known.get(&series.service) {
             Some(releases) if releases.contains(&series.release) => (series.service.as_str(), series.release.as_str()),
             Some(_) => (series.service.as_str(), "other"),
             None => ("other", "other"),
         };
-        let key = TotalKey {
-            service: service.to_owned(),
-            release: release.to_owned(),
-            vantage: series.vantage,
-            outcome: series.outcome,
+        // Names are only copied for those that were never seen: there are some hundred thousand deltas a second.
+        let releases = match self.counted.get_mut(service) {
+            Some(releases) => releases,
+            None => self.counted.entry(service.to_owned()).or_default(),
         };
-        let total = self.counted.entry(key).or_default();
+        let rest = match releases.get_mut(release) {
+            Some(rest) => rest,
+            None => releases.entry(release.to_owned()).or_default(),
+        };
+        let total = rest.entry((series.vantage, series.outcome)).or_default();
         total.requests = total.requests.saturating_add(delta.requests());
-        total.retries = total.retries.saturating_add(delta.retries);
+        total.retries = total.retries.saturating_add(delta.retries());
     }
 
     /// All that was counted.
-    pub fn iter(&self) -> impl Iterator<Item = (&TotalKey, Total)> {
-        self.counted.iter().map(|(key, total)| (key, *total))
+    pub fn iter(&self) -> impl Iterator<Item = (TotalKey, Total)> {
+        let releases = self.counted.iter().flat_map(|(service, releases)| releases.iter().map(move |of| (service, of)));
+        releases.flat_map(|(service, (release, rest))| {
+            rest.iter().map(move |((vantage, outcome), total)| {
+                let (service, release) = (service.clone(), release.clone());
+                (TotalKey { service, release, vantage: *vantage, outcome: *outcome }, *total)
+            })
+        })
     }
 }

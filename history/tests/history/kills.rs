@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use serin_history::{Delta, Histograms, History, Report, Retention, Selector, Series, Tier};
+use serin_history::{Delta, Histograms, History, Packed, Report, Retention, Selector, Series, Tier};
 
 use crate::support::{Numbers, histograms, series};
 
@@ -43,12 +43,9 @@ fn the_child() {
     for sequence in first.. {
         let made: Vec<_> = (0..REPORTERS).map(|reporter| (reporter.to_string(), report(reporter, sequence))).collect();
         let batch = made.iter().map(|(reporter, (second, counted))| {
-            let deltas = counted.iter().map(|(series, histograms)| Delta {
-                series: series.borrowed(),
-                upstream: &histograms.upstream,
-                total: &histograms.total,
-                retries: histograms.retries,
-            });
+            let deltas = counted
+                .iter()
+                .map(|(series, histograms)| Delta { series: series.borrowed(), histograms: Packed::from(histograms) });
             Report { reporter: reporter.as_bytes(), sequence, second: *second, deltas: deltas.collect() }
         });
         history.append(&batch.collect::<Vec<_>>()).unwrap();

@@ -1,6 +1,8 @@
 use std::{collections::BTreeMap, path::Path};
 
-use serin_history::{Appended, Delta, Error, Histograms, History, Query, Report, Retention, Selector, Series, Tier};
+use serin_history::{
+    Appended, Delta, Error, Histograms, History, Packed, Query, Report, Retention, Selector, Series, Tier,
+};
 use serin_sketch::{Bucket, Counts};
 
 /// A small one, so that tests reach every tier: slices for 2 min, 10 s for 20 min, minutes for an hour.
@@ -56,12 +58,9 @@ pub(crate) fn append(
     second: u64,
     counted: &[(Series, Histograms)],
 ) -> Result<Appended, Error> {
-    let deltas = counted.iter().map(|(series, histograms)| Delta {
-        series: series.borrowed(),
-        upstream: &histograms.upstream,
-        total: &histograms.total,
-        retries: histograms.retries,
-    });
+    let deltas = counted
+        .iter()
+        .map(|(series, histograms)| Delta { series: series.borrowed(), histograms: Packed::from(histograms) });
     history.append(&[Report { reporter: reporter.as_bytes(), sequence, second, deltas: deltas.collect() }])
 }
 

@@ -24,7 +24,8 @@ fn generated_is_current() {
             .compile_fds(files)
             .unwrap();
     }
-    for name in ["serin.v1.rs", "serin.v1.bin", "envoy.service.metrics.v3.rs"] {
+    tonic_build::manual::Builder::new().build_client(false).out_dir(out.path()).compile(&[raw_ingest()]);
+    for name in ["serin.v1.Ingest.rs", "serin.v1.rs", "serin.v1.bin", "envoy.service.metrics.v3.rs"] {
         let committed = root.join("src/generated").join(name);
         let fresh = std::fs::read(out.path().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         if std::env::var_os("SERIN_UPDATE_PROTO").is_some() {
@@ -34,4 +35,18 @@ fn generated_is_current() {
             assert!(same, "{} is not what the .proto files generate: run `make proto`", committed.display());
         }
     }
+}
+
+/// `Ingest` of `ingest.proto`, with the messages of `raw.rs`.
+fn raw_ingest() -> tonic_build::manual::Service {
+    let report = tonic_build::manual::Method::builder()
+        .name("report")
+        .route_name("Report")
+        .input_type("crate::raw::ReportRequest")
+        .output_type("crate::v1::ReportResponse")
+        .codec_path("tonic_prost::ProstCodec")
+        .client_streaming()
+        .server_streaming()
+        .build();
+    tonic_build::manual::Service::builder().name("Ingest").package("serin.v1").method(report).build()
 }

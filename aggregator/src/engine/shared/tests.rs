@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     config::Config,
     ingest::validate::Heartbeat,
-    report::{Report, Reporter, SeriesKey},
+    report::{Counted, Report, Reporter, SeriesKey},
 };
 
 const START: u64 = 1_000_000;
@@ -26,7 +26,7 @@ fn ours() -> Partition {
     partition::of("shop")
 }
 
-fn delta(release: &str, outcome: Outcome, requests: u64) -> Arc<Delta> {
+fn delta(release: &str, outcome: Outcome, requests: u64) -> Counted {
     let series = SeriesKey {
         service: "shop".into(),
         route: "all".into(),
@@ -36,11 +36,12 @@ fn delta(release: &str, outcome: Outcome, requests: u64) -> Arc<Delta> {
         vantage: Vantage::Gateway,
     };
     let total = Counts::from_iter([(Bucket::of(Micros(40_000)), requests)]);
-    Arc::new(Delta { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 })
+    Counted { series: Arc::new(series), upstream: Counts::new(), total, retries: 0 }
 }
 
 fn counted(second: u64, outcome: Outcome) -> Logged {
-    Logged { second, deltas: vec![delta("v1", Outcome::Success, 50), delta("v2", outcome, 50)] }
+    let deltas: Deltas = [delta("v1", Outcome::Success, 50), delta("v2", outcome, 50)].into_iter().collect();
+    Logged { second, deltas: Arc::new(deltas) }
 }
 
 fn settled(second: u64) -> UnixMicros {

@@ -1,5 +1,9 @@
 use proptest::prelude::*;
-use serin_proto::v1::{Attachment, Distribution, Series, SeriesDelta};
+use prost::Message;
+use serin_proto::{
+    raw,
+    v1::{Attachment, Distribution, ReportRequest, Series, SeriesDelta},
+};
 
 use super::*;
 
@@ -22,8 +26,13 @@ fn first() -> ReportRequest {
     ReportRequest { reporter: Some(hello()), interval_ms: 1_000, ..Default::default() }
 }
 
+/// As it is received.
+fn raw(message: ReportRequest) -> raw::ReportRequest {
+    raw::ReportRequest::decode(message.encode_to_vec().as_slice()).unwrap()
+}
+
 fn session() -> Session {
-    Session::open(&mut first()).unwrap().0
+    Session::open(&mut raw(first())).unwrap().0
 }
 
 fn series(id: u32) -> Series {
@@ -54,9 +63,9 @@ fn report(sequence: u64) -> ReportRequest {
 
 #[test]
 fn a_good_report_comes_through_whole() {
-    let Ok(Accepted::Report(got)) = session().accept(report(4)) else { panic!("refused") };
+    let Ok(Accepted::Report(got)) = session().accept(raw(report(4))) else { panic!("refused") };
     assert_eq!((got.sequence, got.requests(), got.interval_end), (4, 2, UnixMicros(6_000_000)));
-    assert_eq!(got.deltas[0].series.release, "v1");
+    assert_eq!(got.deltas.iter().next().unwrap().series.release, "v1");
 }
 
 #[test]
@@ -70,10 +79,10 @@ fn a_stream_begins_with_who_reports() {
     for (spoil, want) in cases {
         let mut message = first();
         spoil(message.reporter.as_mut().unwrap());
-        assert_eq!(Session::open(&mut message).unwrap_err(), want);
+        assert_eq!(Session::open(&mut raw(message)).unwrap_err(), want);
     }
-    let mut nobody = ReportRequest { reporter: None, ..first() };
-    assert_eq!(Session::open(&mut nobody).unwrap_err(), Refusal::NoReporter);
+    let nobody = ReportRequest { reporter: None, ..first() };
+    assert_eq!(Session::open(&mut raw(nobody)).unwrap_err(), Refusal::NoReporter);
 }
 
 #[test]
@@ -94,19 +103,19 @@ fn each_broken_rule_is_named() {
     for (spoil, want) in cases {
         let mut message = report(1);
         spoil(&mut message);
-        assert_eq!(session().accept(message).unwrap_err(), want);
+        assert_eq!(session().accept(raw(message)).unwrap_err(), want);
     }
 }
 
 #[test]
 fn sequences_have_no_gaps_within_a_stream() {
     let mut stream = session();
-    stream.accept(report(4)).unwrap();
+    stream.accept(raw(report(4))).unwrap();
     let mut next = report(6);
     next.new_series.clear();
-    assert_eq!(stream.accept(next.clone()).unwrap_err(), Refusal::Sequence { before: 4, got: 6 });
+    assert_eq!(stream.accept(raw(next.clone())).unwrap_err(), Refusal::Sequence { before: 4, got: 6 });
     next.sequence = 5;
-    assert!(stream.accept(next).is_ok());
+    assert!(stream.accept(raw(next)).is_ok());
 }
 
 #[test]
@@ -115,7 +124,7 @@ fn a_stream_may_define_a_bounded_number_of_series() {
     let mut message = report(1);
     message.deltas.clear();
     message.new_series = (0..4_097).map(series).collect();
-    assert_eq!(stream.accept(message).unwrap_err(), Refusal::TooManySeries);
+    assert_eq!(stream.accept(raw(message)).unwrap_err(), Refusal::TooManySeries);
 }
 
 proptest! {
@@ -128,7 +137,7 @@ proptest! {
         message.new_series[0].id = id;
         message.new_series[0].outcome = outcome;
         message.deltas[0].total = Some(Distribution { bucket_gaps: gaps, counts: values });
-        let accepted = session().accept(message).is_ok();
+        let accepted = session().accept(raw(message)).is_ok();
         prop_assert!(!accepted || (ms > 0 && id < 65_536));
     }
 }

@@ -5,68 +5,63 @@ use std::{
 };
 
 use serin_proto::v1::{Outcome, Vantage};
+use serin_sketch::Counts;
 
-use crate::report::{Delta, SeriesKey};
+use crate::report::{Delta, Deltas, SeriesKey};
 
-/// Seconds that were judged, as one: all pods of a series together.
-#[derive(Debug, Default)]
-pub(super) struct Minute {
-    sums: HashMap<AnyPod, Delta>,
-    pub(super) bytes: usize,
-}
-
-impl Minute {
-    /// Adds what was counted.
-    pub(super) fn add(&mut self, delta: &Delta) {
-        match self.sums.get_mut(&AnyPod(Arc::clone(&delta.series))) {
-            Some(sum) => {
-                self.bytes -= sum.bytes();
-                sum.upstream.merge(&delta.upstream);
-                sum.total.merge(&delta.total);
-                sum.retries = sum.retries.saturating_add(delta.retries);
-                self.bytes += sum.bytes();
-            }
-            None => {
-                let series = Arc::new(SeriesKey { pod: String::new(), ..(*delta.series).clone() });
-                let sum = Delta { series: Arc::clone(&series), ..delta.clone() };
-                self.bytes += sum.bytes();
-                self.sums.insert(AnyPod(series), sum);
-            }
+/// What was counted, as one of each series: all of its pods together.
+pub(super) fn sum<'a>(all: impl Iterator<Item = Delta<'a>>) -> Deltas {
+    let mut places: HashMap<AnyPod<'a>, usize> = HashMap::new();
+    let mut groups: Vec<Vec<Delta<'a>>> = Vec::new();
+    for delta in all {
+        let place = *places.entry(AnyPod(delta.series)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(delta),
+            None => groups.push(vec![delta]),
         }
     }
-
-    /// Keeps only what is of certain series.
-    pub(super) fn retain(&mut self, is_kept: impl Fn(&SeriesKey) -> bool) {
-        self.sums.retain(|_, sum| is_kept(&sum.series));
-        self.bytes = self.sums.values().map(Delta::bytes).sum();
+    let mut sums = Deltas::with_capacity(groups.len(), 0);
+    for group in groups {
+        let (mut upstream, mut total, mut retries) = (Counts::new(), Counts::new(), 0_u64);
+        for delta in &group {
+            let timings = delta.timings();
+            upstream.add_all(timings.0);
+            total.add_all(timings.1);
+            retries = retries.saturating_add(delta.retries());
+        }
+        if let Some(Delta { series, .. }) = group.first() {
+            sums.add(&any_pod(series), &upstream, &total, retries);
+        }
     }
+    sums.shrunk()
+}
 
-    /// All of it.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Delta> {
-        self.sums.values()
+fn any_pod(series: &Arc<SeriesKey>) -> Arc<SeriesKey> {
+    if series.pod.is_empty() {
+        return Arc::clone(series);
     }
+    Arc::new(SeriesKey { pod: String::new(), ..(**series).clone() })
 }
 
 /// A series whose pod does not matter.
-#[derive(Debug)]
-struct AnyPod(Arc<SeriesKey>);
+struct AnyPod<'a>(&'a SeriesKey);
 
-impl AnyPod {
+impl AnyPod<'_> {
     fn rest(&self) -> (&str, &str, &str, Outcome, Vantage) {
-        let SeriesKey { service, route, release, outcome, vantage, .. } = &*self.0;
+        let SeriesKey { service, route, release, outcome, vantage, .. } = self.0;
         (service, route, release, *outcome, *vantage)
     }
 }
 
-impl PartialEq for AnyPod {
+impl PartialEq for AnyPod<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.rest() == other.rest()
     }
 }
 
-impl Eq for AnyPod {}
+impl Eq for AnyPod<'_> {}
 
-impl Hash for AnyPod {
+impl Hash for AnyPod<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.rest().hash(state);
     }
