@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod module;
 pub mod notify;
 pub mod partition;
+pub mod paused;
 pub mod query;
 pub mod recording;
 pub mod report;

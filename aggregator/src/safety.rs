@@ -124,6 +124,13 @@ impl Safety {
         self.pause.as_ref().filter(|pause| pause.holds(now))
     }
 
+    /// For `/healthz`: what keeps it from writing, or nothing.
+    pub fn said(&self, now: UnixMicros) -> String {
+        let dry_run = if self.limits.dry_run { ", but a dry run: nothing is written (safety.dry_run)" } else { "" };
+        self.paused(now)
+            .map_or_else(|| dry_run.to_owned(), |pause| format!("{dry_run}, but {pause}: nothing is written"))
+    }
+
     /// A decision came further, here or at another aggregator: what it has written counts.
     pub fn saw(&mut self, decision: &v1::Decision) {
         let written = |event: &&v1::DecisionEvent| event.stage() == DecisionStage::Written;

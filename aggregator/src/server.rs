@@ -36,6 +36,7 @@ use crate::{
     metrics::{self, Format},
     module::{self, Module, ModuleError},
     notify::{Notifier, NotifyError},
+    paused::PauseFile,
     query::Query,
     shell::{Abroad, Handle, Shell, now},
     weigher,
@@ -99,10 +100,12 @@ pub enum ServeError {
 /// When it cannot start, or a listener fails.
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     let module = Module::load(config.filter.as_deref())?;
-    let Kept { engine, first, past, decisions, shared } = match &config.nats {
+    let Kept { mut engine, first, past, decisions, shared } = match &config.nats {
         Some(servers) => in_cluster(servers, &config).await?,
         None => on_disk(&config)?,
     };
+    let paused = PauseFile::new(&config.data_dir);
+    engine.pause(paused.read(now()));
     let kubernetes = kubernetes::client(&config).await?;
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
@@ -129,7 +132,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(handle.clone()));
     let exported = export::start(config.exporters, &handle)?;
-    let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
+    let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward), paused);
     if let Some(cluster) = cluster {
         let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
         tasks.spawn(async move {
@@ -232,7 +235,7 @@ async fn tell_health(health: HealthReporter, mut storing: watch::Receiver<bool>)
 const PLAIN: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain")];
 /// What is to be said of one who serves. Judging goes on from memory and for the services that are let in, so traffic is guarded; and a
 /// restart would mend neither a disk nor an overload.
-fn health(overload: Overload, keeping: bool) -> String {
+fn health(overload: Overload, keeping: bool, safety: &str) -> String {
     let Overload { lag, services, shed } = overload;
     let mut said = "ok".to_owned();
     if !keeping {
@@ -245,7 +248,7 @@ fn health(overload: Overload, keeping: bool) -> String {
              give serin more CPU or a faster disk, or have filters report fewer series"
         );
     }
-    said + "\n"
+    said + safety + "\n"
 }
 
 async fn serve_http(
@@ -276,15 +279,19 @@ async fn serve_http(
         }
     };
     let healthy = move || async move {
-        let answer = tokio::time::timeout(ANSWER_WITHIN, asked.ask(|engine, _| engine.overload())).await;
-        let Ok(Ok(overload)) = answer else {
+        let answer = tokio::time::timeout(
+            ANSWER_WITHIN,
+            asked.ask(|engine, now| (engine.overload(), engine.safety().said(now))),
+        )
+        .await;
+        let Ok(Ok((overload, safety))) = answer else {
             return (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer: restart serin\n".to_owned());
         };
         if !*storing.borrow() {
             let said = "the last decision could not be kept: check the disk of data_dir\n";
             return (StatusCode::SERVICE_UNAVAILABLE, said.to_owned());
         }
-        (StatusCode::OK, health(overload, *keeping.borrow()))
+        (StatusCode::OK, health(overload, *keeping.borrow(), &safety))
     };
     let router = Router::new().route("/metrics", get(scrape)).route("/healthz", get(healthy));
     let router = router.merge(module::routes(module)).merge(gates);
