@@ -9,6 +9,7 @@ mod explain;
 mod export;
 mod gate;
 mod install;
+mod pause;
 mod plan;
 mod proxies;
 mod record;
@@ -116,6 +117,21 @@ enum Command {
     },
     /// Say how soon a regression would be found, and health be proven, before a rollout begins
     Plan(plan::Options),
+    /// Have no rollback written, of any service, until `serin resume`; judging and deciding go on
+    Pause {
+        /// Why, for those who see it
+        reason: Option<String>,
+        /// Resume by itself after this long
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        within: Option<Duration>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// End a pause: what was held back and is still condemned is written
+    Resume {
+        #[command(flatten)]
+        server: Server,
+    },
     /// Lift the condemnation of a release, so that it may take traffic and be judged anew
     Clear {
         /// As it is called in the configuration
@@ -162,6 +178,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(options) => replay::run(&options),
         Command::Proxies { server } => done(proxies::run(server.server)),
         Command::Plan(options) => plan::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Pause { reason, within, server } => done(pause::pause(reason, within, server.server)),
+        Command::Resume { server } => done(pause::resume(server.server)),
         Command::Clear { service, release, server } => done(clear::run(service, release, server.server)),
     }
 }

@@ -9,6 +9,7 @@ mod notify;
 mod object;
 mod problem;
 mod read;
+mod safety;
 mod scalar;
 mod section;
 mod yaml;
@@ -52,6 +53,17 @@ pub struct Config {
     pub kubernetes: Option<Kubernetes>,
     /// Who is told of decisions, and of what became of them.
     pub notify: Vec<Receiver>,
+    /// How much is written at most.
+    pub safety: Safety,
+}
+
+/// How much is written at most, of all services together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Safety {
+    /// Rollbacks within any hour.
+    pub rollbacks_per_hour: u32,
+    /// Say what would be written, and write nothing, of no service.
+    pub dry_run: bool,
 }
 
 /// Someone who is told of decisions.
@@ -141,6 +153,8 @@ pub enum Timing {
 pub struct Rollback {
     /// Say what would be written, and write nothing.
     pub dry_run: bool,
+    /// Tell of a regression, and write nothing (`action: notify`).
+    pub only_tells: bool,
     /// Roll back also when the baseline had no requests: its pods are kept running after a promotion.
     pub without_baseline: bool,
     /// How long the data plane may take until the candidate gets no requests any more.
@@ -270,6 +284,7 @@ impl Rollback {
     fn none() -> Self {
         Rollback {
             dry_run: false,
+            only_tells: false,
             without_baseline: false,
             confirm_within: Duration::from_secs(30),
             hold: Duration::from_secs(3_600),

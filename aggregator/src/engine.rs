@@ -11,6 +11,7 @@ mod confirm;
 mod decision;
 mod evidence;
 mod guard;
+mod held;
 mod hold;
 pub mod on_trial;
 mod overload;
@@ -34,6 +35,7 @@ use crate::{
     partition::Partition,
     recording::Kept,
     report::{Deltas, Report, Reporter, ReporterId, Waiting},
+    safety::Safety,
     store::{Applied, Latencies, Proxies, Push, Reporters, ReportersFull, Slices, Totals},
     time::UnixMicros,
 };
@@ -299,6 +301,7 @@ pub struct Engine {
     pub(crate) guards: Vec<Guard>,
     pub(crate) backlog: Backlog,
     admission: Admission,
+    safety: Safety,
     decisions: BTreeMap<u64, v1::Decision>,
     streams: BTreeMap<StreamId, ReporterId>,
     judged: u64,
@@ -313,32 +316,43 @@ impl Engine {
     pub fn new(config: &Config, decisions: Vec<v1::Decision>, now: UnixMicros) -> (Self, Vec<Effect>) {
         let decisions: BTreeMap<u64, _> = decisions.into_iter().map(|d| (d.id, d)).collect();
         let mut effects = Vec::new();
+        let mut safety = Safety::new(config.safety);
+        decisions.values().for_each(|decision| safety.saw(decision));
         let guards = config.services.iter().map(|service| {
-            let guard = Guard::new(Arc::new(service.clone()), decisions.values().rev(), now);
+            let service = held::as_allowed(&safety, Arc::new(service.clone()));
+            let guard = Guard::new(service, decisions.values().rev(), now);
             effects.extend(guard.unfinished());
             guard
         });
-        let engine = Engine {
+        let guards = guards.collect();
+        let mut engine = Engine {
             reporters: Reporters::default(),
             proxies: Proxies::new(now),
             slices: Slices::new(config.live_window),
             totals: Totals::new(&config.services),
             latencies: Latencies::new(&config.services),
             counters: Counters::default(),
-            guards: guards.collect(),
+            guards,
             backlog: Backlog::default(),
             admission: Admission::new(config.services.iter().map(|service| service.name.as_str())),
             decisions,
             streams: BTreeMap::new(),
             judged: now.second(),
             live_window: config.live_window,
+            safety,
             partitions: None,
         };
+        let effects = engine.let_out(effects, now);
         (engine, effects)
     }
 
     /// Takes one event.
     pub fn step(&mut self, event: Event, now: UnixMicros) -> Vec<Effect> {
+        let effects = self.take_event(event, now);
+        self.let_out(effects, now)
+    }
+
+    fn take_event(&mut self, event: Event, now: UnixMicros) -> Vec<Effect> {
         match event {
             Event::Connected { stream, reporter } => match self.reporters.connected(&reporter, now) {
                 Ok(()) => {
@@ -389,6 +403,7 @@ impl Engine {
             Event::Tick => self.tick(now),
             Event::Guard(service) => {
                 self.totals.tell_apart(&service);
+                let service = held::as_allowed(&self.safety, service);
                 let effects = self.guard(service, now);
                 self.remember(effects)
             }
@@ -397,6 +412,7 @@ impl Engine {
                 Vec::new()
             }
             Event::Written { decision, results } => {
+                self.safety.answered(decision);
                 let effects = self.written(decision, &results, now);
                 self.remember(effects)
             }
@@ -543,7 +559,8 @@ impl Engine {
             self.admission.place(&delta.series.service);
         }
         self.judged = self.judged.max(now.minus(SETTLE + Duration::from_secs(1)).second());
-        self.judge_again(seconds, now, |_| true)
+        let effects = self.judge_again(seconds, now, |_| true);
+        self.let_out(effects, now)
     }
 
     /// Has guards judge seconds of the past, up to the last that was judged.
@@ -614,6 +631,7 @@ impl Engine {
     fn remember(&mut self, effects: Vec<Effect>) -> Vec<Effect> {
         for effect in &effects {
             if let Effect::Persist(decision) = effect {
+                self.safety.saw(decision);
                 self.decisions.insert(decision.id, decision.clone());
             }
         }

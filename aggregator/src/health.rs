@@ -38,12 +38,13 @@ impl Health {
     /// What is to be said of one who serves, or why it does not.
     async fn look(&self) -> Result<Answer, Answer> {
         let ill = |said: &str| Err((StatusCode::SERVICE_UNAVAILABLE, said.to_owned()));
-        let answer = tokio::time::timeout(ANSWER_WITHIN, self.engine.ask(|engine, _| engine.overload())).await;
-        let Ok(Ok(overload)) = answer else { return ill("the engine does not answer: restart serin\n") };
+        let asked = self.engine.ask(|engine, now| (engine.overload(), engine.safety().said(now)));
+        let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await;
+        let Ok(Ok((overload, safety))) = answer else { return ill("the engine does not answer: restart serin\n") };
         if !*self.storing.borrow() {
             return ill("the last decision could not be kept: check the disk of data_dir\n");
         }
-        Ok((StatusCode::OK, said(overload, *self.keeping.borrow(), self.leader.is_leader())))
+        Ok((StatusCode::OK, said(overload, *self.keeping.borrow(), self.leader.is_leader(), &safety)))
     }
 
     async fn ready(&self) -> Answer {
@@ -56,7 +57,7 @@ impl Health {
 
 /// Judging goes on from memory and for the services that are let in, so traffic is guarded; and a restart would mend neither a disk nor an
 /// overload.
-fn said(overload: Overload, keeping: bool, leads: bool) -> String {
+fn said(overload: Overload, keeping: bool, leads: bool, safety: &str) -> String {
     let Overload { lag, services, shed } = overload;
     let mut said = "ok".to_owned();
     if !leads {
@@ -72,5 +73,5 @@ fn said(overload: Overload, keeping: bool, leads: bool) -> String {
              give serin more CPU or a faster disk, or have filters report fewer series"
         );
     }
-    said + "\n"
+    said + safety + "\n"
 }

@@ -57,6 +57,8 @@ pub fn gather(engine: &Engine, is_kept: bool, now: UnixMicros) -> Registry {
     let judged = "Services that are judged here, and not by another aggregator";
     let services = engine.verdicts().filter(|verdict| engine.judges(&verdict.service)).count();
     gauge(&mut registry, "serin_services_judged", judged, u64::try_from(services).unwrap_or(u64::MAX));
+    let paused = "1 while a person has paused rollbacks with `serin pause`";
+    gauge(&mut registry, "serin_paused", paused, engine.safety().paused(now).is_some().into());
     requests(&mut registry, engine);
     reports(&mut registry, engine, now);
     overload(&mut registry, engine);

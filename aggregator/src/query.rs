@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 use prost::Message;
 use serin_proto::v1::{
     ClearRequest, ClearResponse, CompareRequest, CompareResponse, HistoryEntry, ListDecisionsRequest,
-    ListDecisionsResponse, ListProxiesRequest, ListProxiesResponse, ReadHistoryRequest, ReadRecordingRequest,
-    RecordingPart, Verdict, WatchVerdictsRequest, control_client::ControlClient, control_server,
-    query_client::QueryClient, query_server, read_recording_request::Of,
+    ListDecisionsResponse, ListProxiesRequest, ListProxiesResponse, PauseRequest, PauseResponse, ReadHistoryRequest,
+    ReadRecordingRequest, RecordingPart, ResumeRequest, ResumeResponse, Verdict, WatchVerdictsRequest,
+    control_client::ControlClient, control_server, query_client::QueryClient, query_server, read_recording_request::Of,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{
@@ -22,10 +22,14 @@ use crate::{
     engine::{Effect, NotCleared, Recorded, merge},
     historian::Past,
     history::Decisions,
+    paused::PauseFile,
     recording::file,
-    shell::{Handle, Stopped},
+    safety::Pause,
+    shell::{Handle, Stopped, now},
 };
 
+/// Why serin is paused is in the sentence of each decision.
+const REASON_BYTES_MAX: usize = 500;
 const DECISIONS_DEFAULT: usize = 100;
 /// The longest span that is read at once: as long as anything is kept.
 const SPAN_MAX_S: u64 = 400 * 86_400;
@@ -42,6 +46,7 @@ pub struct Query {
     past: Arc<dyn Past>,
     forward: Option<Forward>,
     orders: mpsc::UnboundedSender<Order>,
+    paused: PauseFile,
 }
 
 impl Query {
@@ -52,8 +57,24 @@ impl Query {
         decisions: Arc<dyn Decisions>,
         past: Arc<dyn Past>,
         forward: Option<Forward>,
+        paused: PauseFile,
     ) -> Self {
-        Query { engine, decisions, past, forward, orders }
+        Query { engine, decisions, past, forward, orders, paused }
+    }
+
+    /// Keeps a pause, or that there is none any more, and then has the engine go by it.
+    async fn pause_for(&self, pause: Option<Pause>) -> Result<(), Status> {
+        let (file, kept) = (self.paused.clone(), pause.clone());
+        let written = tokio::task::spawn_blocking(move || file.write(kept.as_ref())).await;
+        let written = written.map_err(|error| Status::internal(error.to_string()))?;
+        written.map_err(|error| {
+            Status::unavailable(format!("not changed, because it cannot be kept in data_dir: {error}"))
+        })?;
+        match &pause {
+            Some(pause) => tracing::warn!("{pause}: decisions are made, nothing is written"),
+            None => tracing::warn!("resumed: what was held back is written"),
+        }
+        self.engine.order(move |engine, _| (engine.pause(pause), Vec::new())).await.map_err(unavailable)
     }
 
     /// Whether what was just done to a decision is kept, and is not undone by another aggregator.
@@ -198,6 +219,22 @@ impl query_server::Query for Query {
 
 #[tonic::async_trait]
 impl control_server::Control for Query {
+    async fn pause(&self, request: Request<PauseRequest>) -> Result<Response<PauseResponse>, Status> {
+        let PauseRequest { for_s, reason } = request.into_inner();
+        if reason.len() > REASON_BYTES_MAX {
+            return Err(Status::invalid_argument(format!("a reason has at most {REASON_BYTES_MAX} bytes")));
+        }
+        let since = now();
+        let until = (for_s > 0).then(|| since.plus(Duration::from_secs(for_s)));
+        self.pause_for(Some(Pause { since, until, reason })).await?;
+        Ok(Response::new(PauseResponse {}))
+    }
+
+    async fn resume(&self, _: Request<ResumeRequest>) -> Result<Response<ResumeResponse>, Status> {
+        self.pause_for(None).await?;
+        Ok(Response::new(ResumeResponse {}))
+    }
+
     async fn clear(&self, request: Request<ClearRequest>) -> Result<Response<ClearResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
         if let Some(channel) = self.elsewhere(&message.service, &metadata).await? {

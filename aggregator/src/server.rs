@@ -36,6 +36,7 @@ use crate::{
     metrics::{self, Format},
     module::{self, Module, ModuleError},
     notify::{Notifier, NotifyError},
+    paused::PauseFile,
     query::Query,
     shell::{Abroad, Handle, Shell, now},
     weigher,
@@ -97,10 +98,12 @@ pub enum ServeError {
 /// When it cannot start, or a listener fails.
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     let module = Module::load(config.filter.as_deref())?;
-    let Kept { engine, first, past, decisions, shared } = match &config.nats {
+    let Kept { mut engine, first, past, decisions, shared } = match &config.nats {
         Some(servers) => in_cluster(servers, &config).await?,
         None => on_disk(&config)?,
     };
+    let paused = PauseFile::new(&config.data_dir);
+    engine.pause(paused.read(now()));
     let kubernetes = kubernetes::client(&config).await?;
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
@@ -141,7 +144,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         tokio::spawn(kubernetes::control(client, watched, configured, handle.clone(), leader.clone()));
     }
     let exported = export::start(config.exporters, &handle)?;
-    let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward));
+    let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward), paused);
     if let Some(cluster) = cluster {
         let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
         tasks.spawn(async move {

@@ -15,6 +15,7 @@ use super::{
     Config, Exporter, Git, Receives, Rollback, Service, Target, Template, Timing, high_availability, kubernetes,
     notify, object,
     problem::{Fault, Problem},
+    safety,
     scalar::{self, FRACTION, LABEL, METRIC, PATH, VANTAGE},
     section::Section,
     yaml::{Node, Value},
@@ -57,6 +58,7 @@ pub(super) fn config(root: Node, problems: &mut Vec<Problem>) -> Option<Config> 
             kubernetes,
             lease,
             notify: notify::receivers(file),
+            safety: file.section("safety", safety::read).unwrap_or_else(safety::usual),
         })
     })
 }
@@ -272,6 +274,7 @@ fn in_range<T>(node: &Node, value: T, tried: Result<Policy, PolicyError>) -> Res
 fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
     let Rollback { dry_run, without_baseline, confirm_within, hold, .. } = Rollback::none();
     let dry_run = rollback.optional("dry_run", scalar::switch).unwrap_or(dry_run);
+    let only_tells = rollback.optional("action", safety::action).unwrap_or(false);
     let without_baseline = rollback.optional("without_baseline", scalar::switch).unwrap_or(without_baseline);
     let range = scalar::duration_within(SECOND..=HOUR, "a duration from 1s to 1h");
     let confirm_within = rollback.optional("confirm_within", range).unwrap_or(confirm_within);
@@ -291,7 +294,7 @@ fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
     });
     let objects = rollback.section("kubernetes", object::read).into_iter().collect();
     let targets = virtual_services.into_iter().chain(envoy_rds).collect();
-    Some(Rollback { dry_run, without_baseline, confirm_within, hold, targets, objects })
+    Some(Rollback { dry_run, only_tells, without_baseline, confirm_within, hold, targets, objects })
 }
 
 fn git(git: &mut Section<'_>) -> Option<Git> {

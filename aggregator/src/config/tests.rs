@@ -28,6 +28,7 @@ fn the_smallest_file_has_the_defaults() {
         throughput: false,
         rollback: Rollback {
             dry_run: false,
+            only_tells: false,
             without_baseline: false,
             confirm_within: Duration::from_secs(30),
             hold: Duration::from_secs(3_600),
@@ -47,6 +48,7 @@ fn the_smallest_file_has_the_defaults() {
         retention: Retention::default(),
         notify: Vec::new(),
         kubernetes: None,
+        safety: Safety { rollbacks_per_hour: 10, dry_run: false },
         services: vec![service],
     };
     assert_eq!(config, want);
@@ -138,6 +140,7 @@ services:
     assert_eq!(service.policy, Policy::new(0.025, 0.01, 0.5, 5_400).unwrap());
     let cluster = Template::parse("{release}").unwrap();
     let want = Rollback {
+        only_tells: false,
         without_baseline: false,
         dry_run: true,
         confirm_within: Duration::from_secs(60),
@@ -340,7 +343,7 @@ line 2: listen.grcp: unknown key `grcp`; did you mean `grpc`?
 line 3: listen.metrics: `localhost:9090` is not allowed: write an IP address and a port, such as 127.0.0.1:9400 or "[::1]:9400"
 line 4: data_dir: an empty text is not allowed: write a path
 line 5: live_window: the number 30 is not allowed: write a duration with its unit, such as 30s, 5m or 1h30m
-line 6: colour: unknown key `colour`; the keys here are listen, data_dir, filter, live_window, history, high_availability, kubernetes, export, services, notify
+line 6: colour: unknown key `colour`; the keys here are listen, data_dir, filter, live_window, history, high_availability, kubernetes, export, services, notify, safety
 line 9: services[0].vantage: `everywhere` is not allowed: write `inbound`, `outbound` or `gateway`
 line 10: services[0].baseline: the number 1.2 is not allowed: write text of 1 to 256 bytes (in quotes if it looks like a number)
 line 12: services[0].routes[1]: the number 7 is not allowed: write text of 1 to 256 bytes (in quotes if it looks like a number)
@@ -356,7 +359,7 @@ line 17: services[0].rollback.confirm_within: `2h` is not allowed: write a durat
 line 18: services[0].rollback.virtual_services.host: missing: write text of 1 to 256 bytes (in quotes if it looks like a number)
 line 18: services[0].rollback.virtual_services.subset: a mapping is not allowed: write text with {release} in it once, in quotes, such as "shop-{release}"
 line 19: services[0].rollback.envoy_rds: `./rds.yaml` is not allowed: write a mapping: `key: value` lines
-line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, without_baseline, confirm_within, hold, virtual_services, envoy_rds, kubernetes
+line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, action, without_baseline, confirm_within, hold, virtual_services, envoy_rds, kubernetes
 line 21: services[1].name: `shop` is already used by services[0]: every service has one entry
 line 24: services[1].candidate: `v1` is already used by the baseline: name the release on trial
 line 25: services[1].judge.trial: `90.5s` is not allowed: write a duration in whole seconds

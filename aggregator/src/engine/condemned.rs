@@ -42,6 +42,8 @@ impl Recent {
 enum Phase {
     /// [`Effect::RollBack`] is on its way.
     Writing,
+    /// It is not written yet, and is asked for again every second.
+    HeldBack,
     /// Is it in effect?
     Confirming(Confirm),
     /// It is, or nothing was written: does the candidate come back?
@@ -71,13 +73,9 @@ impl Condemned {
         recent: Recent,
         now: UnixMicros,
     ) -> (Self, Vec<Effect>) {
-        let holds = is_held(service, &decision);
-        if holds {
-            let sentence = format!(
-                "not rolled back: {} had no requests when this was decided, so it may have no pods; where they are kept running after a \
-                 promotion, set rollback.without_baseline: true",
-                decision.baseline
-            );
+        let why_not = why_not(service, &decision);
+        let holds = why_not.is_some();
+        if let Some(sentence) = why_not {
             decision::record(&mut decision, DecisionStage::NotWritten, &sentence, now);
         }
         let roll_back = (!holds).then_some(Effect::RollBack { decision: decision.id, service: Arc::clone(service) });
@@ -102,6 +100,14 @@ impl Condemned {
 
     pub(super) fn is_writing(&self) -> bool {
         matches!(self.phase, Phase::Writing)
+    }
+
+    /// Its rollback was ordered and may not be written now. Says so, unless that was the last thing that was said.
+    pub(super) fn hold_back(&mut self, why: &str, now: UnixMicros) -> Option<Effect> {
+        self.phase = Phase::HeldBack;
+        let before = self.decision.events.len();
+        decision::record(&mut self.decision, DecisionStage::NotWritten, why, now);
+        (self.decision.events.len() > before).then(|| Effect::Persist(self.decision.clone()))
     }
 
     pub(super) fn decision(&self) -> &v1::Decision {
@@ -151,6 +157,7 @@ impl Condemned {
     pub(super) fn held(&self, service: &Service) -> Option<UnixMicros> {
         let is_held = !service.rollback.objects.is_empty()
             && !service.rollback.dry_run
+            && !service.rollback.only_tells
             && !matches!(self.phase, Phase::Standby | Phase::Left);
         decision::first_written(&self.decision).filter(|_| is_held).map(UnixMicros)
     }
@@ -171,6 +178,10 @@ impl Condemned {
         self.served = self.served << 1 | u64::from(split.candidate > 0);
         let told = match &mut self.phase {
             Phase::Writing | Phase::Standby | Phase::Left => return Vec::new(),
+            Phase::HeldBack => {
+                self.phase = Phase::Writing;
+                return vec![Effect::RollBack { decision: self.decision.id, service: Arc::clone(service) }];
+            }
             Phase::Standing => None,
             Phase::Confirming(confirm) => match confirm.observe(second, split) {
                 Seen::Waiting if confirm.overdue() => None,
@@ -219,7 +230,10 @@ impl Condemned {
 /// Whether its rollback is written.
 fn may_write(service: &Service, decision: &v1::Decision, now: UnixMicros) -> bool {
     let Rollback { dry_run, .. } = service.rollback;
-    !dry_run && service.rollback.has_targets() && !is_held(service, decision) && !is_over(service, decision, now)
+    !dry_run
+        && service.rollback.has_targets()
+        && why_not(service, decision).is_none()
+        && !is_over(service, decision, now)
 }
 
 /// Whether its objects are left to those who write the old weights back. Files are put right as long as it is condemned.
@@ -238,10 +252,23 @@ fn left(service: &Service) -> String {
     )
 }
 
-/// Whether nothing is written because there may be no baseline to send requests to.
-fn is_held(service: &Service, decision: &v1::Decision) -> bool {
+/// Why nothing is written, whatever the targets: somebody only wants to be told, or there may be no baseline to send requests to.
+fn why_not(service: &Service, decision: &v1::Decision) -> Option<String> {
     let without_baseline = decision.verdict.as_ref().is_some_and(|verdict| verdict.without_baseline);
-    without_baseline && !service.rollback.without_baseline
+    if service.rollback.only_tells {
+        Some(format!(
+            "told, not rolled back: rollback.action is notify; {} keeps its weight until somebody changes it",
+            decision.candidate
+        ))
+    } else if without_baseline && !service.rollback.without_baseline {
+        Some(format!(
+            "not rolled back: {} had no requests when this was decided, so it may have no pods; where they are kept running after a \
+             promotion, set rollback.without_baseline: true",
+            decision.baseline
+        ))
+    } else {
+        None
+    }
 }
 
 fn confirm(service: &Service, before: Split, now: UnixMicros) -> Confirm {

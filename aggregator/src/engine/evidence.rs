@@ -10,7 +10,8 @@ use crate::{
     config::{Service, Timing},
     recording::Observed,
     report::{self, Delta, SeriesKey},
-    store::Second,
+    safety::FRESH,
+    store::{Second, Slices},
     time::UnixMicros,
 };
 
@@ -112,6 +113,19 @@ fn belongs(service: &Service, series: &SeriesKey) -> bool {
 /// Whether a delta was measured for this service, where it is judged.
 pub(super) fn is_of(service: &Service, delta: &Delta<'_>) -> bool {
     belongs(service, delta.series)
+}
+
+/// Whether requests of the candidate were reported a moment ago: those that ended, and those that wait for a response. Where its
+/// throughput is judged, those of the baseline will do: none of the candidate's may be what is wrong.
+pub(super) fn is_fresh(service: &Service, slices: &Slices, now: UnixMicros) -> bool {
+    let is_told = |release: &str| release == service.candidate || service.throughput && release == service.baseline;
+    let is_its = |series: &SeriesKey| belongs(service, series) && is_told(&series.release);
+    // A second is as old as its end.
+    let seconds = now.minus(FRESH).second()..=now.second();
+    seconds
+        .rev()
+        .map(|second| slices.second(second))
+        .any(|seen| seen.deltas().any(|delta| is_its(delta.series)) || seen.waiting().any(|(series, _)| is_its(series)))
 }
 
 /// Which arm a release counts for, if any.

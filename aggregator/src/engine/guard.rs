@@ -159,6 +159,12 @@ impl Guard {
         Some(Effect::RollBack { decision: condemned.decision().id, service: Arc::clone(&self.service) })
     }
 
+    /// The rollback of its decision may not be written now.
+    pub(super) fn hold_back(&mut self, id: u64, why: &str, now: UnixMicros) -> Option<Effect> {
+        let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);
+        condemned.and_then(|condemned| condemned.hold_back(why, now))
+    }
+
     pub(super) fn guards(&self, service: &str, release: &str) -> bool {
         self.service.name == service && self.service.candidate == release
     }
@@ -308,10 +314,19 @@ impl Guard {
         }
         let settled = self.weight.filter(|(_, since)| now.since(*since) >= WEIGHT_SETTLES);
         running.observe(&self.service, second, seen, settled.map(|(share, _)| share), &self.starts);
-        if running.trial.is_due(second) {
+        let is_regressed = self.verdict.state() == VerdictState::Regressed;
+        if running.trial.is_due(second) || is_regressed {
             self.verdict = running.trial.verdict(now.0);
         }
-        if self.verdict.state() == VerdictState::Regressed { self.condemn(id, now) } else { Vec::new() }
+        match self.verdict.state() {
+            VerdictState::Regressed if evidence::is_fresh(&self.service, slices, now) => self.condemn(id, now),
+            VerdictState::Regressed => {
+                let sentence = &mut self.verdict.sentence;
+                *sentence += "; not acted on, because it comes of reports that are old: more requests decide";
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn condemn(&mut self, id: u64, now: UnixMicros) -> Vec<Effect> {

@@ -32,7 +32,7 @@ impl Engine {
 
     /// A decision's objects are to be written again: so that nobody else does meanwhile, nor clears it. `false`: not, or not now. After
     /// `true` an [`Event::Written`](super::Event::Written) must follow.
-    pub fn again(&mut self, decision: u64) -> bool {
-        self.guards.iter_mut().any(|guard| guard.again(decision))
+    pub fn again(&mut self, decision: u64, now: UnixMicros) -> bool {
+        self.safety.paused(now).is_none() && self.guards.iter_mut().any(|guard| guard.again(decision))
     }
 }

@@ -91,6 +91,7 @@ impl Engine {
             }
             Shared::Logged(..) | Shared::Waits(..) => {}
             Shared::Decided(decision) if !self.judges(&decision.service) || self.is_news(&decision) => {
+                self.safety.saw(&decision);
                 self.decisions.insert(decision.id, *decision);
                 self.trim();
             }
@@ -112,6 +113,7 @@ impl Engine {
     fn take(&mut self, partition: Partition, taken: Taken, now: UnixMicros) -> Vec<Effect> {
         // It may have been ours before.
         self.lose(partition, now);
+        taken.decisions.iter().for_each(|decision| self.safety.saw(decision));
         self.decisions.extend(taken.decisions.into_iter().map(|decision| (decision.id, decision)));
         self.partitions.get_or_insert_default().insert(partition);
         let mut seconds: BTreeMap<u64, Vec<Arc<Deltas>>> = BTreeMap::new();
@@ -133,6 +135,7 @@ impl Engine {
         self.slices.retain(|series| partition::of(&series.service) != partition);
         let lost = self.guards.iter_mut().filter(|guard| partition::of(&guard.service().name) == partition);
         lost.for_each(|guard| guard.leave(now));
+        self.safety.leave(|service| partition::of(service) == partition);
     }
 }
 

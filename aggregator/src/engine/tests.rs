@@ -7,12 +7,13 @@ use serin_sketch::{Counts, Micros};
 
 use super::*;
 use crate::{
-    config::{Rollback, Service, Target, Template, Timing},
+    config::{Rollback, Safety, Service, Target, Template, Timing},
     report::{self, Counted, Deltas, SeriesKey},
 };
 
 mod dynamic;
 mod in_the_cluster;
+mod safety;
 
 const STREAM: StreamId = StreamId(1);
 const START: u64 = 1_000_000;
@@ -30,6 +31,7 @@ fn config(dry_run: bool) -> Config {
         throughput: false,
         rollback: Rollback {
             dry_run,
+            only_tells: false,
             without_baseline: false,
             confirm_within: Duration::from_secs(10),
             hold: Duration::from_secs(3_600),
@@ -46,6 +48,7 @@ fn config(dry_run: bool) -> Config {
         nats: None,
         lease: None,
         notify: Vec::new(),
+        safety: Safety { rollbacks_per_hour: 10, dry_run: false },
         exporters: Vec::new(),
         retention: serin_history::Retention::default(),
         kubernetes: None,
@@ -292,8 +295,9 @@ fn a_condemned_release_stays_condemned_across_a_restart() {
 fn a_decision_that_was_never_written_is_taken_up_again() {
     let (mut world, _) = World::new(&config(false), vec![]);
     let id = world.until(60, &failing(), roll_back).unwrap();
-    let (_, first) = World::new(&config(false), world.engine.decisions("", 9));
-    assert_eq!(first.iter().map(roll_back).collect::<Vec<_>>(), [Some(id)]);
+    let (mut after, first) = World::new(&config(false), world.engine.decisions("", 9));
+    assert_eq!(first.iter().find_map(roll_back), None, "who knows what became of it meanwhile?");
+    assert_eq!(after.until(2, &failing(), roll_back), Some(id), "it is served");
 }
 
 #[test]
@@ -330,8 +334,8 @@ fn a_dry_run_writes_once_and_enforces_nothing() {
     let kept = world.engine.decisions("", 9);
     let (_, first) = World::new(&config(true), kept.clone());
     assert_eq!(first, [], "nor after a restart");
-    let (_, first) = World::new(&config(false), kept);
-    assert_eq!(first.iter().map(roll_back).collect::<Vec<_>>(), [Some(id)], "until it is meant");
+    let (mut world, _) = World::new(&config(false), kept);
+    assert_eq!(world.until(2, &failing(), roll_back), Some(id), "until it is meant");
 }
 
 #[test]

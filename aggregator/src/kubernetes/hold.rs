@@ -155,7 +155,7 @@ impl Holder {
 
     async fn take(&self) -> bool {
         let decision = self.decision;
-        self.engine.order(move |engine, _| (engine.again(decision), Vec::new())).await.unwrap_or(false)
+        self.engine.order(move |engine, now| (engine.again(decision, now), Vec::new())).await.unwrap_or(false)
     }
 
     async fn tell(&self, results: Vec<Written>) {

@@ -55,15 +55,17 @@ mod tests {
 
     #[test]
     fn an_action_is_what_is_written() {
-        let check = |action: &str, objects: usize, dry_run: bool| {
+        let check = |action: &str, objects: usize, dry_run: bool, only_tells: bool| {
             let service = of(&spec(|spec| spec["action"] = action.into()), "prod", &pair()).unwrap();
-            assert_eq!((service.rollback.objects.len(), service.rollback.dry_run), (objects, dry_run), "{action}");
+            let rollback = &service.rollback;
+            let read = (rollback.objects.len(), rollback.dry_run, rollback.only_tells);
+            assert_eq!(read, (objects, dry_run, only_tells), "{action}");
             let held = held(&service);
             assert!(held.rollback.dry_run && !held.rollback.has_targets() && held.is_judged_as(&service));
         };
-        check("rollback", 1, false);
-        check("dry-run", 1, true);
-        check("notify", 0, true);
+        check("rollback", 1, false, false);
+        check("dry-run", 1, true, false);
+        check("notify", 0, false, true);
     }
 
     /// The CRD's rules refuse it, where the API server has them.

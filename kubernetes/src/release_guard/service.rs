@@ -19,7 +19,10 @@ impl ReleaseGuardSpec {
             "timing": self.timing,
             "judge": self.rules,
             "rollback": {
-                "dry_run": self.action != Action::Rollback, "confirm_within": self.confirm_within, "hold": self.hold,
+                "action": if self.action == Action::Notify { "notify" } else { "rollback" },
+                "dry_run": self.action == Action::DryRun,
+                "confirm_within": self.confirm_within,
+                "hold": self.hold,
             },
         })
     }

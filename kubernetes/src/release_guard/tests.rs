@@ -154,7 +154,8 @@ fn the_example_in_the_words_of_the_yaml_file() {
     });
     let expected = json!({
         "name": "shop", "vantage": "gateway", "baseline": "v1", "candidate": "v2", "routes": ["checkout"],
-        "timing": "upstream", "judge": rules, "rollback": { "dry_run": false, "confirm_within": "30s", "hold": "1h" },
+        "timing": "upstream", "judge": rules,
+        "rollback": { "action": "rollback", "dry_run": false, "confirm_within": "30s", "hold": "1h" },
     });
     assert_eq!(guard.spec.service(&guard.spec.pair().unwrap()), expected);
     let quiet = ReleaseGuardSpec { action: Action::DryRun, baseline: None, ..guard.spec };

@@ -4,6 +4,7 @@ use serin_kubernetes::release_guard::{TargetKind, TargetRef};
 
 use super::*;
 use crate::config::Object;
+use crate::safety::Pause;
 
 /// One object and no file, held for two minutes.
 fn object() -> Config {
@@ -47,8 +48,13 @@ fn a_standby_does_not_act_on_what_was_cleared() {
 fn nobody_clears_what_is_being_written_again_and_nobody_writes_what_was_cleared() {
     let (mut world, decision) = condemned(&object());
     assert_eq!(world.engine.held().iter().map(|held| held.decision).collect::<Vec<_>>(), [decision.id]);
-    assert!(world.engine.again(decision.id));
-    assert!(!world.engine.again(decision.id), "once");
+    let now = world.now();
+    let pause = Pause { since: now, until: None, reason: String::new() };
+    world.engine.pause(Some(pause));
+    assert!(!world.engine.again(decision.id, now), "nothing is written while serin is paused");
+    world.engine.pause(None);
+    assert!(world.engine.again(decision.id, now));
+    assert!(!world.engine.again(decision.id, now), "once");
     assert_eq!(world.engine.clear("shop", "v2", world.now()), Err(NotCleared::Writing));
     let back = Written::Back("written back by argocd-controller".into());
     results(&mut world, decision.id, vec![back, Written::Done("v2 10 -> 0".into())]);
@@ -56,7 +62,7 @@ fn nobody_clears_what_is_being_written_again_and_nobody_writes_what_was_cleared(
     use DecisionStage::{Decided, NotInEffect, Written as Wrote};
     assert_eq!(stages, [Decided, Wrote, NotInEffect, Wrote]);
     world.engine.clear("shop", "v2", world.now()).unwrap();
-    assert!(!world.engine.again(decision.id));
+    assert!(!world.engine.again(decision.id, world.now()));
     assert_eq!(world.engine.held(), []);
 }
 
@@ -76,7 +82,7 @@ fn after_the_hold_nothing_is_written_any_more() {
     let said = world.until(40, &failing(), left).unwrap();
     assert!(said.contains("held out of traffic for 2m (rollback.hold)"), "{said}");
     assert_eq!(world.until(100, &failing(), |effect| matches!(effect, Effect::Persist(_)).then_some(())), None);
-    assert!(!world.engine.again(decision.id));
+    assert!(!world.engine.again(decision.id, world.now()));
     assert!(world.step(Event::Leads).is_empty());
     assert!(world.engine.verdicts().all(|verdict| verdict.condemned), "it is not let in again either");
     // Nor after a restart.
