@@ -14,10 +14,13 @@ fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Orders, as (seconds from now, decision), with two an hour; and whether each may be written.
+/// An order: seconds from now, its decision, and whether it may be written.
+type Ordered = (u64, u64, bool);
+
+/// With two an hour.
 #[test]
 fn so_many_an_hour() {
-    let cases: [(&str, &[(u64, u64, bool)]); 4] = [
+    let cases: [(&str, &[Ordered]); 4] = [
         ("the third has to wait", &[(0, 1, true), (1, 2, true), (2, 3, false), (3_599, 3, false), (3_600, 3, true)]),
         ("the hour slides", &[(0, 1, true), (1_800, 2, true), (3_600, 3, true), (3_601, 4, false), (5_400, 4, true)]),
         (
