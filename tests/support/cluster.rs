@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
 
+use crate::leases::Leases;
+
 /// What it has.
 #[derive(Debug, Default)]
 struct Stored {
@@ -35,6 +37,7 @@ struct Stored {
     compacted: u64,
     /// By collection.
     watchers: Vec<(String, mpsc::UnboundedSender<Value>)>,
+    leases: Leases,
     /// Each as `METHOD path?query`.
     asked: Vec<String>,
     is_down: bool,
@@ -236,8 +239,10 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
     let mut stored = lock(&stored);
     stored.asked.push(format!("{} {path}?{query}", head.method));
     let is_watch = query.contains("watch=true");
+    let lease = stored.leases.answer(&head.method, path, &body);
     let (status, answer) = match head.method {
         _ if stored.is_down => refused(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+        _ if let Some(answer) = lease => answer.unwrap_or_else(|(status, reason)| refused(status, reason)),
         Method::GET if is_watch => {
             let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")?.parse().ok());
             return Ok(stored.watch(path, version.unwrap_or(0)));
@@ -249,7 +254,8 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
             None => (StatusCode::OK, stored.listed(path)),
         },
         Method::POST => match serde_json::from_slice::<Value>(&body) {
-            Ok(object) => {
+            Ok(mut object) => {
+                object["metadata"]["uid"] = Value::from(format!("uid-{}", stored.version));
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
                 stored.put(&format!("{path}/{name}"), object.clone());
                 (StatusCode::CREATED, object)
@@ -257,6 +263,13 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
             Err(_) => refused(StatusCode::BAD_REQUEST, "BadRequest"),
         },
         Method::PATCH => stored.patch(&head, &body),
+        Method::DELETE => match stored.objects.remove(path) {
+            Some(object) => {
+                stored.tell(path, "DELETED", object.clone());
+                (StatusCode::OK, object)
+            }
+            None => refused(StatusCode::NOT_FOUND, "NotFound"),
+        },
         _ => refused(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
     };
     let mut response = Response::new(Full::from(answer.to_string()).boxed());

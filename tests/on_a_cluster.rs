@@ -1,0 +1,183 @@
+//! Do a rollback, another writer, a deleted object and a takeover go as they should on a cluster? On an imitated one in `make test`, and with
+//! `make test-cluster` on the one that KUBECONFIG names: a bare API server with Istio's CRDs is enough. It makes a namespace of its own there,
+//! feeds reports itself, and deletes the namespace in the end.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, Config,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::{Value, json};
+use serin_kubernetes::connect;
+use serin_proto::v1::DecisionStage;
+use support::{cluster::Cluster, poll, serin::Serin};
+use tempfile::TempDir;
+
+use crate::a_rollback_in_the_cluster::gateway;
+
+/// A regression is found in about ten seconds, and a takeover takes less than 15.
+const SOON: Duration = Duration::from_secs(60);
+
+/// What is needed on a cluster, whichever.
+struct Flows {
+    client: Client,
+    kubeconfig: PathBuf,
+    namespace: String,
+    dir: TempDir,
+}
+
+impl Flows {
+    fn new(config: Config, kubeconfig: PathBuf) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("serin-cluster-").tempdir()?;
+        let namespace = format!("serin-test-{}", std::process::id());
+        Ok(Flows { client: connect::client(config)?, kubeconfig, namespace, dir })
+    }
+
+    /// All of them, in a namespace that is deleted afterwards, whatever happened.
+    async fn run(&self) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let namespace = serde_json::from_value(json!({ "metadata": { "name": self.namespace } }))?;
+        namespaces.create(&PostParams::default(), &namespace).await.context("cannot make a namespace")?;
+        let result = self.all().await;
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await.context("cannot delete the namespace")?;
+        result
+    }
+
+    async fn all(&self) -> Result<()> {
+        self.a_rollback_is_written_and_held().await.context("a rollback is written and held")?;
+        self.what_was_deleted_is_not_made_again().await.context("what was deleted is not made again")?;
+        self.another_replica_takes_over().await.context("another replica takes over")
+    }
+
+    async fn a_rollback_is_written_and_held(&self) -> Result<()> {
+        self.make_routes().await?;
+        let serin = self.serin("held", "").await?;
+        let feed = tokio::spawn(gateway(serin.grpc));
+        self.has_weights(100, 0).await?;
+        let object = self.routes().get("shop").await?;
+        anyhow::ensure!(object.data.pointer("/spec/http/0/timeout") == Some(&json!("3s")), "nothing else is touched");
+        // As Argo CD would.
+        let back = json!([
+            { "op": "replace", "path": "/spec/http/0/route/0/weight", "value": 90 },
+            { "op": "replace", "path": "/spec/http/0/route/1/weight", "value": 10 },
+        ]);
+        let patch = Patch::<()>::Json(serde_json::from_value(back)?);
+        self.routes().patch("shop", &PatchParams::apply("another-writer"), &patch).await?;
+        self.has_weights(90, 10).await?;
+        self.has_weights(100, 0).await?;
+        feed.abort();
+        Ok(())
+    }
+
+    async fn what_was_deleted_is_not_made_again(&self) -> Result<()> {
+        self.routes().delete("shop", &DeleteParams::default()).await?;
+        let serin = self.serin("deleted", "").await?;
+        let feed = tokio::spawn(gateway(serin.grpc));
+        let said = poll::until("a rollback that fails", SOON, async || {
+            let newest = serin.decisions().await?.into_iter().next();
+            let failed = |decision: &serin_proto::v1::Decision| {
+                let event = decision.events.iter().find(|event| event.stage() == DecisionStage::Failed)?;
+                Some(event.sentence.clone())
+            };
+            Ok(newest.as_ref().and_then(failed))
+        });
+        let said = said.await?;
+        feed.abort();
+        anyhow::ensure!(said.contains("VirtualService"), "{said}");
+        anyhow::ensure!(self.routes().get_opt("shop").await?.is_none(), "it was made again");
+        Ok(())
+    }
+
+    async fn another_replica_takes_over(&self) -> Result<()> {
+        self.make_routes().await?;
+        let lease = format!("high_availability: {{ lease: {}/serin }}\n", self.namespace);
+        let mut first = self.serin("first", &lease).await?;
+        leads(&first).await?;
+        let second = self.serin("second", &lease).await?;
+        anyhow::ensure!(poll::get(second.metrics, "/readyz").await.is_none(), "two of them lead");
+        first.process.kill();
+        leads(&second).await?;
+        let feed = tokio::spawn(gateway(second.grpc));
+        self.has_weights(100, 0).await?;
+        feed.abort();
+        Ok(())
+    }
+
+    fn routes(&self) -> Api<DynamicObject> {
+        let kind = ApiResource {
+            group: "networking.istio.io".into(),
+            version: "v1".into(),
+            api_version: "networking.istio.io/v1".into(),
+            kind: "VirtualService".into(),
+            plural: "virtualservices".into(),
+        };
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
+    }
+
+    async fn make_routes(&self) -> Result<()> {
+        let route =
+            |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
+        let object = serde_json::from_value(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+            "metadata": { "name": "shop", "namespace": self.namespace },
+            "spec": { "hosts": ["shop"], "http": [{ "timeout": "3s", "route": [route("v1", 90), route("v2", 10)] }] },
+        }))?;
+        self.routes().create(&PostParams::default(), &object).await.context("are Istio's CRDs installed?")?;
+        Ok(())
+    }
+
+    async fn has_weights(&self, baseline: u64, candidate: u64) -> Result<()> {
+        let weight = |object: &Value, at| object.pointer(&format!("/spec/http/0/route/{at}/weight"))?.as_u64();
+        let what = format!("weights of {baseline} and {candidate}");
+        poll::until(&what, SOON, async || {
+            let object = self.routes().get("shop").await?.data;
+            Ok(((weight(&object, 0), weight(&object, 1)) == (Some(baseline), Some(candidate))).then_some(()))
+        })
+        .await
+    }
+
+    async fn serin(&self, name: &str, more: &str) -> Result<Serin> {
+        let (namespace, data) = (&self.namespace, self.dir.path().join(name));
+        let text = format!(
+            "listen: {{ grpc: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\" }}\n\
+             data_dir: {}\n{more}\
+             services:\n\
+             - {{ name: shop, vantage: gateway, baseline: v1, candidate: v2, rollback: {{ kubernetes: {{ kind: \
+             VirtualService, namespace: {namespace}, name: shop, host: shop }} }} }}\n",
+            json!(data)
+        );
+        let config = self.dir.path().join(format!("{name}.yaml"));
+        std::fs::write(&config, text)?;
+        let log = self.dir.path().join(format!("{name}.log"));
+        Serin::start_in(&config, &log, &[], &[("KUBECONFIG", &self.kubeconfig)]).await
+    }
+}
+
+/// Waits until it leads, which is when it is ready.
+async fn leads(serin: &Serin) -> Result<()> {
+    poll::until("a replica to lead", SOON, async || Ok(poll::get(serin.metrics, "/readyz").await.map(drop))).await
+}
+
+#[tokio::test]
+async fn the_flows_go_as_they_should_on_an_imitated_cluster() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let cluster = Cluster::start().await?;
+    let kubeconfig = cluster.kubeconfig(dir.path())?;
+    let read = Kubeconfig::read_from(&kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
+    let flows = Flows::new(config, kubeconfig)?;
+    flows.run().await?;
+    assert!(cluster.list("/api/v1/namespaces").is_empty(), "nothing is left behind");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "it needs a cluster: make test-cluster"]
+async fn the_flows_go_as_they_should_on_the_cluster_of_kubeconfig() -> Result<()> {
+    let named = std::env::var_os("KUBECONFIG").context("set KUBECONFIG to the cluster to test on")?;
+    Flows::new(Config::infer().await?, named.into())?.run().await
+}
