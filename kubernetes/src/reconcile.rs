@@ -137,7 +137,12 @@ fn pair(
     before: Option<&Pair>,
 ) -> Result<(Pair, Option<Unready>), Unready> {
     if let Some(pair) = guard.spec.pair() {
-        return Ok((pair, None));
+        // Named ones need no pods that say their release. But where they do, and all of the baseline's are down, nobody would be left.
+        let pods = around.pods.map(|pods| pods::by_release(pods::of_service(pods, &guard.spec.service)));
+        return match discover::is_served(&pods.unwrap_or_default(), &pair.baseline) {
+            Err(why @ NoTrial::BaselineNotReady { .. }) => Err(why.into()),
+            _ => Ok((pair, None)),
+        };
     }
     let namespace = guard.namespace().unwrap_or_default();
     let pods = around.pods.map_err(|why| Unready::NotWatched { what: "pods".to_owned(), why: why.to_owned() })?;

@@ -262,6 +262,10 @@ fn named_releases_that_the_object_does_not_have() {
     check("v9", &[("v1", 90), ("v2", 10)], "NoCandidate");
     check("v2", &[("v1", 60), ("v2", 20), ("v3", 20)], "ThirdRelease");
     check("v2", &[("v2", 100)], "OnlyCandidate");
+    // Its pods are there and down: the candidate's are the only ones left.
+    let down = pods().into_iter().map(|pod| Seen { is_ready: pod.release.as_deref() != Some("v1"), ..pod });
+    let outcome = reconciled(&named("v2"), Target::Found(canary()), &down.collect::<Vec<_>>(), None);
+    assert_eq!((said(&outcome).0, matches!(outcome, Outcome::Wait { .. })), ("BaselineNotReady", true));
     // One is named, and is not there.
     let other = guard(|guard| guard["spec"]["candidate"] = "v9".into());
     let outcome = reconciled(&other, Target::Found(canary()), &pods(), None);
