@@ -119,8 +119,7 @@ impl Flows {
     }
 
     async fn make_routes(&self) -> Result<()> {
-        let route =
-            |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
+        let route = |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
         let object = serde_json::from_value(json!({
             "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
             "metadata": { "name": "shop", "namespace": self.namespace },

@@ -165,6 +165,17 @@ pub struct Rollback {
     pub targets: Vec<Target>,
     /// The objects in a cluster to write.
     pub objects: Vec<Object>,
+    /// The Argo Rollout whose update is aborted.
+    pub rollout: Option<Rollout>,
+}
+
+/// An Argo Rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// Where it is.
+    pub namespace: String,
+    /// What it is called.
+    pub name: String,
 }
 
 /// A place where the traffic split is written.
@@ -277,7 +288,7 @@ impl Service {
 impl Rollback {
     /// Whether there is anything to write.
     pub fn has_targets(&self) -> bool {
-        !self.targets.is_empty() || !self.objects.is_empty()
+        !self.targets.is_empty() || !self.objects.is_empty() || self.rollout.is_some()
     }
 
     /// Decide and say so, write nothing: what a service without a `rollback` section gets.
@@ -290,6 +301,7 @@ impl Rollback {
             hold: Duration::from_secs(3_600),
             targets: Vec::new(),
             objects: Vec::new(),
+            rollout: None,
         }
     }
 }

@@ -16,13 +16,13 @@ use std::time::Duration;
 use kube::Client;
 use serin_kubernetes::{
     apply::{Applied, Options, apply},
-    connect,
+    connect, rollout,
 };
 
 pub use controller::run as control;
 
 use crate::{
-    config::{Config, Object, Service},
+    config::{Config, Object, Rollout, Service},
     engine::Written,
 };
 
@@ -43,7 +43,10 @@ pub struct NoCluster(String);
 /// # Errors
 /// When none of them is there, or one cannot be read.
 pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
-    let has_objects = config.services.iter().any(|service| !service.rollback.objects.is_empty());
+    let has_objects = config
+        .services
+        .iter()
+        .any(|Service { rollback, .. }| !rollback.objects.is_empty() || rollback.rollout.is_some());
     if !has_objects && config.kubernetes.is_none() && config.lease.is_none() {
         return Ok(None);
     }
@@ -60,7 +63,26 @@ pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Writte
             None => Written::Failed(format!("{}: serin was started without a cluster: restart it", object.object)),
         });
     }
+    if let Some(rollout) = &service.rollback.rollout {
+        written.push(match client {
+            Some(client) => abort(client, service, rollout).await,
+            None => {
+                Written::Failed(format!("Rollout {}: serin was started without a cluster: restart it", rollout.name))
+            }
+        });
+    }
     written
+}
+
+/// Its controller sends the requests to the stable release then.
+async fn abort(client: &Client, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
+    let (dry_run, candidate) = (service.rollback.dry_run, &service.candidate);
+    let done = match rollout::run(client, namespace, name, candidate, dry_run, REQUEST).await {
+        Ok(true) => format!("Rollout {namespace}/{name}: the update to {candidate} is aborted"),
+        Ok(false) => format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already"),
+        Err(error) => return Written::Failed(format!("Rollout {namespace}/{name}: {error}")),
+    };
+    if dry_run { Written::DryRun(format!("dry run: {done}")) } else { Written::Done(done) }
 }
 
 async fn write(client: &Client, service: &Service, Object { object, namespace, target }: &Object) -> Written {

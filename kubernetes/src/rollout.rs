@@ -1,10 +1,14 @@
-//! Aborts an Argo Rollout: pure, from the object to a JSON patch of its `status`, or why not.
+//! Aborts an Argo Rollout: pure, from the object to a JSON patch of its `status`, or why not; [`run`] sends it (IO).
 //!
 //! Argo Rollouts owns the weights of a Rollout, so they are left alone: an aborted Rollout sends its requests to the stable release by
 //! itself. The patch goes to the subresource `status`, as `kubectl argo rollouts abort` does.
 
+mod run;
+
 use json_patch::{AddOperation, Patch, PatchOperation, TestOperation, jsonptr::PointerBuf};
 use serde_json::Value;
+
+pub use run::{RunError, run};
 
 /// The labels of a pod template that name its release, the first that is there.
 const RELEASE_LABELS: [&str; 2] = ["version", "release"];

@@ -208,7 +208,7 @@ impl Stored {
         let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let query = head.uri.query().unwrap_or_default();
         match (of == path, kind) {
-            (true, "application/json-patch+json") => {
+            (_, "application/json-patch+json") => {
                 let patch = serde_json::from_slice::<json_patch::Patch>(body);
                 if !patch.is_ok_and(|patch| json_patch::patch(&mut object, &patch).is_ok()) {
                     return refused(StatusCode::UNPROCESSABLE_ENTITY, "Invalid");

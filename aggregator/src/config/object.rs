@@ -1,4 +1,4 @@
-//! `rollback.kubernetes`: an object in a cluster. Pure.
+//! `rollback.kubernetes` and `rollback.argo_rollout`: objects in a cluster. Pure.
 
 use serin_kubernetes::{
     object::ObjectRef,
@@ -6,7 +6,7 @@ use serin_kubernetes::{
 };
 
 use super::{
-    Object,
+    Object, Rollout,
     problem::Fault,
     scalar::{self, LABEL},
     section::Section,
@@ -17,6 +17,20 @@ const NAME: &str = "a name of 1 to 253 of a-z, 0-9, `-` and `.`, with a letter o
 const RELEASE: &str = "{release}";
 const ONE_PLACE: &str = "no subset where the host has {release} in it: releases are told apart by one of the two";
 const NO_SUBSETS: &str = "a host with {release} in it, such as shop-{release}: the Gateway API has no subsets";
+
+/// `rollback.argo_rollout`: a Rollout.
+pub(super) fn rollout(section: &mut Section<'_>) -> Option<Rollout> {
+    let (namespace, name) = (named(section, "namespace"), named(section, "name"));
+    Some(Rollout { namespace: namespace?, name: name? })
+}
+
+fn named(section: &mut Section<'_>, key: &'static str) -> Option<String> {
+    section.required(key, NAME, |node| {
+        let name = scalar::label(node)?;
+        let object = ObjectRef::new(TargetKind::VirtualService, &name, &name);
+        object.map(|_| name).map_err(|_| Fault::not(&node.value, NAME))
+    })
+}
 
 /// The same rules as those of a ReleaseGuard's targets.
 pub(super) fn read(section: &mut Section<'_>) -> Option<Object> {
@@ -29,14 +43,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Object> {
         };
         Ok(kind)
     });
-    let mut named = |key| {
-        section.required(key, NAME, |node| {
-            let name = scalar::label(node)?;
-            let object = ObjectRef::new(TargetKind::VirtualService, &name, &name);
-            object.map(|_| name).map_err(|_| Fault::not(&node.value, NAME))
-        })
-    };
-    let (namespace, name) = (named("namespace"), named("name"));
+    let (namespace, name) = (named(section, "namespace"), named(section, "name"));
     let host = section.required("host", LABEL, |node| {
         let host = scalar::label(node)?;
         let is_told_apart =

@@ -293,8 +293,9 @@ fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
         Some(Target::EnvoyRds { file: file?, cluster })
     });
     let objects = rollback.section("kubernetes", object::read).into_iter().collect();
+    let rollout = rollback.section("argo_rollout", object::rollout);
     let targets = virtual_services.into_iter().chain(envoy_rds).collect();
-    Some(Rollback { dry_run, only_tells, without_baseline, confirm_within, hold, targets, objects })
+    Some(Rollback { dry_run, only_tells, without_baseline, confirm_within, hold, targets, objects, rollout })
 }
 
 fn git(git: &mut Section<'_>) -> Option<Git> {

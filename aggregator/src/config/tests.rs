@@ -34,6 +34,7 @@ fn the_smallest_file_has_the_defaults() {
             hold: Duration::from_secs(3_600),
             targets: Vec::new(),
             objects: Vec::new(),
+            rollout: None,
         },
     };
     let want = Config {
@@ -147,6 +148,7 @@ services:
         hold: Duration::from_secs(1_800),
         targets: vec![Target::EnvoyRds { file: PathBuf::from("rds.yaml"), cluster }],
         objects: Vec::new(),
+        rollout: None,
     };
     assert_eq!(service.rollback, want);
 }
@@ -359,7 +361,7 @@ line 17: services[0].rollback.confirm_within: `2h` is not allowed: write a durat
 line 18: services[0].rollback.virtual_services.host: missing: write text of 1 to 256 bytes (in quotes if it looks like a number)
 line 18: services[0].rollback.virtual_services.subset: a mapping is not allowed: write text with {release} in it once, in quotes, such as "shop-{release}"
 line 19: services[0].rollback.envoy_rds: `./rds.yaml` is not allowed: write a mapping: `key: value` lines
-line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, action, without_baseline, confirm_within, hold, virtual_services, envoy_rds, kubernetes
+line 20: services[0].rollback.webhook: unknown key `webhook`; the keys here are dry_run, action, without_baseline, confirm_within, hold, virtual_services, envoy_rds, kubernetes, argo_rollout
 line 21: services[1].name: `shop` is already used by services[0]: every service has one entry
 line 24: services[1].candidate: `v1` is already used by the baseline: name the release on trial
 line 25: services[1].judge.trial: `90.5s` is not allowed: write a duration in whole seconds

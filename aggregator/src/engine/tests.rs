@@ -37,6 +37,7 @@ fn config(dry_run: bool) -> Config {
             hold: Duration::from_secs(3_600),
             targets: vec![target],
             objects: Vec::new(),
+            rollout: None,
         },
     };
     Config {
