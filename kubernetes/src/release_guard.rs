@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crd::yaml;
-pub use rules::{Limits, Rules, Thresholds};
+pub use rules::{Limits, Metric, MetricName, Rules, Thresholds, Throughput};
 pub use status::{Needed, Ratio, ReleaseGuardStatus, VerdictState, condition, set_condition};
 
 use crate::{

@@ -37,6 +37,7 @@ pub(super) fn held(service: &Service) -> Service {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
+    use serin_judge::Policy;
 
     use super::*;
 
@@ -66,6 +67,16 @@ mod tests {
         check("rollback", 1, false, false);
         check("dry-run", 1, true, false);
         check("notify", 0, false, true);
+    }
+
+    #[test]
+    fn rules_are_those_of_the_file() {
+        let thresholds = json!({ "pass": 0.05, "marginal": 0.2 });
+        let rules =
+            json!({ "guard": "10m", "throughput": "judged", "metrics": [{ "name": "p99", "thresholds": thresholds }] });
+        let service = of(&spec(|spec| spec["rules"] = rules), "prod", &pair()).unwrap();
+        assert_eq!((service.throughput, service.policy.guard_s()), (true, 600));
+        assert_ne!(service.policy, Policy::default().with_guard(600).unwrap(), "p99 has its own thresholds");
     }
 
     /// The CRD's rules refuse it, where the API server has them.

@@ -3,7 +3,7 @@
 #![allow(unreachable_pub, reason = "KubeSchema copies the types into functions, as public as they are")]
 
 use kube::KubeSchema;
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// What counts as a regression, and how sure to be. What is not said has the default of `serin.yaml`.
@@ -36,6 +36,17 @@ pub struct Rules {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('720h') && !self.endsWith('ms')")
         .message("trial must be in whole seconds, from 1m to 720h"))]
     pub trial: Option<String>,
+    /// How long a candidate that has all of the traffic is held against the baseline's past, in whole seconds from 0s (not at all) to
+    /// 24h. 30m by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "duration")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('24h') && !self.endsWith('ms')")
+        .message("guard must be in whole seconds, from 0s to 24h"))]
+    pub guard: Option<String>,
+    /// Whether the candidate's requests are held against its weight: only where all callers go by the weights. Ignored by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Throughput")]
+    pub throughput: Option<Throughput>,
     /// Absolute limits of latency: a candidate that breaks one alone is rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Limits")]
@@ -44,6 +55,46 @@ pub struct Rules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Thresholds")]
     pub thresholds: Option<Thresholds>,
+    /// The same of single quantiles, as in a canary configuration's metrics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    #[x_kube(validation = Rule::new("self.all(one, self.exists_one(other, other.name == one.name))")
+        .message("each metric comes once"))]
+    pub metrics: Vec<Metric>,
+}
+
+/// Whether it is held against the weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Throughput {
+    /// It is not.
+    Ignored,
+    /// It is.
+    Judged,
+}
+
+/// A quantile with thresholds of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+pub struct Metric {
+    /// Which.
+    pub name: MetricName,
+    /// Its own.
+    pub thresholds: Thresholds,
+}
+
+/// The quantiles that are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricName {
+    /// The median.
+    P50,
+    /// The 95th percentile.
+    P95,
+    /// The 99th percentile.
+    P99,
+    /// The 99.9th percentile.
+    #[serde(rename = "p99.9")]
+    P999,
 }
 
 /// Limits of latency, each from 1ms to 10m.

@@ -105,8 +105,12 @@ fn right() -> Value {
         "service": "shop", "vantage": "gateway", "baseline": "v1", "candidate": "v2", "routes": ["checkout"],
         "timing": "upstream", "action": "rollback", "hold": "1h", "confirmWithin": "30s",
         "rules": {
-            "regression": "10%", "false_rollback": "0.1%", "false_pass": "5%", "trial": "1h30m",
-            "limits": { "p50": "1ms", "p95": "200ms", "p99": "500ms", "p99.9": "10m" },
+            "regression": "10%", "false_rollback": "0.1%", "false_pass": "5%", "trial": "1h30m", "guard": "0s",
+            "throughput": "judged", "limits": { "p50": "1ms", "p95": "200ms", "p99": "500ms", "p99.9": "10m" },
+            "metrics": [
+                { "name": "p99", "thresholds": { "pass": 0.05, "marginal": 0.2 } },
+                { "name": "p99.9", "thresholds": { "pass": 0.1, "marginal": 0.5 } },
+            ],
         },
         "targets": [
             { "kind": "VirtualService", "name": "shop", "host": "shop", "subset": "release-{release}" },
@@ -149,8 +153,9 @@ fn the_example_in_the_words_of_the_yaml_file() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/release-guard.yaml")).unwrap();
     let guard: ReleaseGuard = serde_saphyr::from_str(&text).unwrap();
     let rules = json!({
-        "regression": "10%", "false_rollback": "0.1%", "false_pass": "5%", "trial": "30m",
-        "limits": { "p95": "200ms", "p99": "500ms" },
+        "regression": "10%", "false_rollback": "0.1%", "false_pass": "5%", "trial": "30m", "guard": "30m",
+        "throughput": "ignored", "limits": { "p95": "200ms", "p99": "500ms" },
+        "metrics": [{ "name": "p99", "thresholds": { "pass": 0.05, "marginal": 0.2 } }],
     });
     let expected = json!({
         "name": "shop", "vantage": "gateway", "baseline": "v1", "candidate": "v2", "routes": ["checkout"],
@@ -234,6 +239,11 @@ fn wrong_specs() {
         ("/rules/false_pass", json!("51%"), "false_pass must be from"),
         ("/rules/trial", json!("59s"), "trial must be"),
         ("/rules/trial", json!("90s500ms"), "trial must be in whole seconds"),
+        ("/rules/guard", json!("25h"), "guard must be"),
+        ("/rules/throughput", json!("maybe"), "is not one of"),
+        ("/rules/metrics/0/name", json!("p90"), "is not one of"),
+        ("/rules/metrics/0/thresholds/pass", json!(0.3), "pass must be below marginal"),
+        ("/rules/metrics/1/name", json!("p99"), "each metric comes once"),
         ("/rules/limits/p99", json!("11m"), "a limit must be from 1ms to 10m"),
         ("/rules/limits/p99.9", json!("0ms"), "a limit must be from 1ms to 10m"),
         ("/rules/limits/p50", json!(500), "is not of type"),
@@ -269,9 +279,23 @@ fn rules_have_the_keys_of_the_yaml_file() {
         keys
     };
     let rules = "/properties/spec/properties/rules/properties";
-    assert_eq!(keys(rules), ["false_pass", "false_rollback", "limits", "regression", "thresholds", "trial"]);
+    assert_eq!(
+        keys(rules),
+        [
+            "false_pass",
+            "false_rollback",
+            "guard",
+            "limits",
+            "metrics",
+            "regression",
+            "thresholds",
+            "throughput",
+            "trial"
+        ]
+    );
     assert_eq!(keys(&format!("{rules}/limits/properties")), ["p50", "p95", "p99", "p99.9"]);
     assert_eq!(keys(&format!("{rules}/thresholds/properties")), ["marginal", "pass"]);
+    assert_eq!(keys(&format!("{rules}/metrics/items/properties")), ["name", "thresholds"]);
 }
 
 #[test]
