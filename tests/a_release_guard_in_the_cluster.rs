@@ -8,24 +8,13 @@ use serde_json::{Value, json};
 use support::{cluster::Cluster, poll, serin::Serin};
 use tempfile::TempDir;
 
-use crate::a_rollback_in_the_cluster::gateway;
+use crate::a_rollback_in_the_cluster::{PATH, gateway, virtual_service};
 
 const NAMESPACE: &str = "shop-ns";
-const ROUTES: &str = "/apis/networking.istio.io/v1/namespaces/shop-ns/virtualservices/shop";
 const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop-ns/events";
 /// A regression is found in about ten seconds; a failed watch is begun again after one or two.
 const SOON: Duration = Duration::from_secs(60);
-
-fn virtual_service() -> Value {
-    let route =
-        |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
-    json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-        "metadata": { "name": "shop", "namespace": NAMESPACE, "uid": "u-1" },
-        "spec": { "hosts": ["shop"], "http": [{ "timeout": "3s", "route": [route("v1", 90), route("v2", 10)] }] },
-    })
-}
 
 /// Which release is on trial is to be found.
 fn guard() -> Value {
@@ -62,7 +51,7 @@ impl World {
     async fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let cluster = Cluster::start().await?;
-        cluster.put(ROUTES, virtual_service());
+        cluster.put(PATH, virtual_service());
         cluster.put(GUARD, guard());
         // The stable release's pod is the younger one: it was made again on another node.
         put_pod(&cluster, "v1", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z");
@@ -134,7 +123,7 @@ async fn a_slow_candidate_of_a_release_guard_is_taken_out() -> Result<()> {
     let feed = tokio::spawn(gateway(world.serin.grpc));
     world.says("RolledBack=True Written").await?;
     feed.abort();
-    let object = world.cluster.object(ROUTES).context("the routes are gone")?;
+    let object = world.cluster.object(PATH).context("the routes are gone")?;
     assert_eq!(weights(&object), [Some(100), Some(0)], "{object}");
     assert_eq!(object.pointer("/spec/http/0/timeout"), Some(&json!("3s")), "nothing else is touched");
     let status = world.cluster.object(GUARD).context("the guard is gone")?["status"].take();
@@ -177,7 +166,7 @@ async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
     let split = |release: &str| {
         world
             .cluster
-            .change(ROUTES, |routes| routes["spec"]["http"][0]["route"][1]["destination"]["subset"] = release.into())
+            .change(PATH, |routes| routes["spec"]["http"][0]["route"][1]["destination"]["subset"] = release.into())
     };
     world.cluster.cut();
     rename("v3")?;
@@ -192,10 +181,10 @@ async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
     world.is_asked("GET /apis/serin.dev", asked).await?;
     assert_eq!(world.candidate().await, "v4", "it is guarded on");
     world.cluster.set_down(false);
-    world.cluster.delete(ROUTES);
+    world.cluster.delete(PATH);
     world.says("Ready=False TargetNotFound").await?;
     assert_eq!(world.candidate().await, "v4", "judged, and not acted on");
-    world.cluster.put(ROUTES, virtual_service());
+    world.cluster.put(PATH, virtual_service());
     split("v4")?;
     world.says("Ready=True Guarding").await?;
     world.cluster.compact();

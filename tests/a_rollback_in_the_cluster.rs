@@ -18,11 +18,12 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle, time};
 use tokio_stream::wrappers::ReceiverStream;
 
-const PATH: &str = "/apis/networking.istio.io/v1/namespaces/shop-ns/virtualservices/shop";
+pub(crate) const PATH: &str = "/apis/networking.istio.io/v1/namespaces/shop-ns/virtualservices/shop";
 /// A regression this large is found in about ten seconds.
 const SOON: Duration = Duration::from_secs(60);
 
-fn virtual_service() -> Value {
+/// Both releases have subsets.
+pub(crate) fn virtual_service() -> Value {
     let route =
         |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
     json!({

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 use serin_proto::v1::DecisionStage;
 use support::{api_server::ApiServer, feed::Feed, poll, serin::Serin};
 use tempfile::TempDir;
@@ -14,20 +14,10 @@ use tokio::{
     sync::mpsc,
 };
 
-const PATH: &str = "/apis/networking.istio.io/v1/namespaces/shop-ns/virtualservices/shop";
+use crate::a_rollback_in_the_cluster::{PATH, virtual_service};
+
 /// An object is looked at every 5 s, and written the third time 5 s after the second.
 const SOON: Duration = Duration::from_secs(60);
-
-fn virtual_service() -> Value {
-    let route =
-        |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
-    json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": { "name": "shop", "namespace": "shop-ns", "uid": "u-1", "resourceVersion": "7" },
-        "spec": { "hosts": ["shop"], "http": [{ "route": [route("v1", 90), route("v2", 10)] }] },
-    })
-}
 
 struct Fight {
     api: ApiServer,

@@ -17,7 +17,10 @@ use serin_proto::v1::DecisionStage;
 use support::{cluster::Cluster, poll, serin::Serin};
 use tempfile::TempDir;
 
-use crate::a_rollback_in_the_cluster::gateway;
+use crate::{
+    a_rollback_in_the_cluster::{gateway, virtual_service},
+    two_replicas_one_acts::leads,
+};
 
 /// A regression is found in about ten seconds, and a takeover takes less than 15.
 const SOON: Duration = Duration::from_secs(60);
@@ -119,12 +122,9 @@ impl Flows {
     }
 
     async fn make_routes(&self) -> Result<()> {
-        let route = |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
-        let object = serde_json::from_value(json!({
-            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-            "metadata": { "name": "shop", "namespace": self.namespace },
-            "spec": { "hosts": ["shop"], "http": [{ "timeout": "3s", "route": [route("v1", 90), route("v2", 10)] }] },
-        }))?;
+        let mut object = virtual_service();
+        object["metadata"] = json!({ "name": "shop", "namespace": self.namespace });
+        let object = serde_json::from_value(object)?;
         self.routes().create(&PostParams::default(), &object).await.context("are Istio's CRDs installed?")?;
         Ok(())
     }
@@ -154,11 +154,6 @@ impl Flows {
         let log = self.dir.path().join(format!("{name}.log"));
         Serin::start_in(&config, &log, &[], &[("KUBECONFIG", &self.kubeconfig)]).await
     }
-}
-
-/// Waits until it leads, which is when it is ready.
-async fn leads(serin: &Serin) -> Result<()> {
-    poll::until("a replica to lead", SOON, async || Ok(poll::get(serin.metrics, "/readyz").await.map(drop))).await
 }
 
 #[tokio::test]

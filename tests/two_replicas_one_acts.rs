@@ -4,25 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 use serin_proto::v1::{Decision, DecisionStage};
 use support::{api_server::ApiServer, feed::Feed, poll, serin::Serin};
 use tempfile::TempDir;
 
-const PATH: &str = "/apis/networking.istio.io/v1/namespaces/shop-ns/virtualservices/shop";
+use crate::a_rollback_in_the_cluster::{PATH, virtual_service};
+
 /// A takeover takes less than 15 s, finding a regression some seconds.
 const SOON: Duration = Duration::from_secs(60);
-
-fn virtual_service() -> Value {
-    let route =
-        |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
-    json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": { "name": "shop", "namespace": "shop-ns", "uid": "u-1", "resourceVersion": "7" },
-        "spec": { "hosts": ["shop"], "http": [{ "route": [route("v1", 90), route("v2", 10)] }] },
-    })
-}
 
 /// The first that is started leads before the second one is.
 struct Replicas {
@@ -60,7 +50,7 @@ impl Replicas {
 }
 
 /// Waits until it leads, which is when it is ready.
-async fn leads(serin: &Serin) -> Result<()> {
+pub(crate) async fn leads(serin: &Serin) -> Result<()> {
     poll::until("a replica to lead", SOON, async || Ok(poll::get(serin.metrics, "/readyz").await)).await?;
     anyhow::ensure!(serin.metric("serin_leader", &[]).await? == 1);
     Ok(())

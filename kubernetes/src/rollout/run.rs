@@ -7,6 +7,7 @@ use kube::{
 use serde_json::Value;
 
 use super::{Abort, NotAborted, abort};
+use crate::writers::FIELD_MANAGER;
 
 /// How often it is read anew when its controller wrote it in between.
 const ATTEMPTS: u32 = 3;
@@ -65,7 +66,7 @@ pub async fn run(
         plural: "rollouts".into(),
     };
     let rollouts: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
-    let params = PatchParams { dry_run, ..PatchParams::apply("serin") };
+    let params = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER) };
     let late = |_| RunError::TimedOut(request);
     for _ in 0..ATTEMPTS {
         let read = tokio::time::timeout(request, rollouts.get(name)).await.map_err(late)??;
