@@ -29,6 +29,7 @@ mod manifests_match_the_schemas;
 mod more_than_it_can_take;
 mod nothing_is_lost_or_doubled;
 mod on_a_cluster;
+mod on_a_mesh;
 mod other_controllers_ask_for_the_verdict;
 mod others_are_told_of_decisions;
 mod prometheus_understands_what_is_exposed;

@@ -2,15 +2,15 @@
 //! `make test-cluster` on the one that KUBECONFIG names: a bare API server with Istio's CRDs is enough. It makes a namespace of its own there,
 //! feeds reports itself, and deletes the namespace in the end, with what is in it.
 
+pub(crate) mod namespace;
+
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, Config, Discovery,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    Api, Client, Config,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
-    discovery::{Scope, verbs},
 };
 use serde_json::{Value, json};
 use serin_kubernetes::connect;
@@ -25,9 +25,6 @@ use crate::{
 
 /// A regression is found in about ten seconds, and a takeover takes less than 15.
 const SOON: Duration = Duration::from_secs(60);
-
-/// A cluster's namespace controller needs a few seconds; a bare API server has none.
-const A_CONTROLLER: Duration = Duration::from_secs(20);
 
 /// What is needed on a cluster, whichever.
 struct Flows {
@@ -46,40 +43,7 @@ impl Flows {
 
     /// All of them, in a namespace that is deleted afterwards, whatever happened.
     async fn run(&self) -> Result<()> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let namespace = serde_json::from_value(json!({ "metadata": { "name": self.namespace } }))?;
-        namespaces.create(&PostParams::default(), &namespace).await.context("cannot make a namespace")?;
-        let result = self.all().await;
-        namespaces.delete(&self.namespace, &DeleteParams::default()).await.context("cannot delete the namespace")?;
-        let gone = poll::until("the namespace to go", A_CONTROLLER, async || {
-            Ok(namespaces.get_opt(&self.namespace).await?.is_none().then_some(()))
-        });
-        if gone.await.is_err() {
-            self.empty().await.context("cannot empty the namespace")?;
-            let done = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.namespace }, "spec": { "finalizers": [] } });
-            namespaces
-                .replace_subresource(
-                    "finalize",
-                    &self.namespace,
-                    &PostParams::default(),
-                    &serde_json::from_value::<Namespace>(done)?,
-                )
-                .await?;
-        }
-        result
-    }
-
-    /// What a controller does when a namespace is deleted, for an API server that has none.
-    async fn empty(&self) -> Result<()> {
-        let discovery = Discovery::new(self.client.clone()).run().await?;
-        for (kind, can) in discovery.groups().flat_map(|group| group.recommended_resources()) {
-            if can.scope != Scope::Namespaced || !can.supports_operation(verbs::DELETE_COLLECTION) {
-                continue;
-            }
-            let objects: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
-            objects.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
-        }
-        Ok(())
+        namespace::with(&self.client, &self.namespace, self.all()).await
     }
 
     async fn all(&self) -> Result<()> {
