@@ -185,7 +185,9 @@ impl Mesh {
         let known = async || {
             Ok(serin.compare_of(&shop, 0).await?.candidate.filter(|candidate| candidate.requests > 2_000).map(|_| ()))
         };
-        poll::until("the candidate's requests to be counted", SOON, known).await?;
+        poll::until("the candidate's requests to be counted", SOON, known)
+            .await
+            .with_context(|| envoy.process.last_words())?;
         ensure!(serin.decisions_of(&shop).await?.is_empty(), "decided while both were alike");
 
         self.v2.behave(Behaviour::TailSlow(2.0));

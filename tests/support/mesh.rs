@@ -34,5 +34,5 @@ pub fn gateway(istiod: SocketAddr, namespace: &str, labels: &Value, port: u16) -
         "static_resources": { "clusters": [xds] },
     });
     // As istiod names it.
-    Bootstrap::new(value, format!("outbound_0.0.0.0_{port}"))
+    Bootstrap::new(value, format!("outbound_127.0.0.1_{port}"))
 }
