@@ -1,6 +1,7 @@
 //! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`]; and ReleaseGuards as services: `controller`.
 
 mod controller;
+mod earlier;
 mod guards;
 mod news;
 mod service;
