@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use crate::a_rollback_in_the_cluster::{PATH, gateway, virtual_service};
 
 const NAMESPACE: &str = "shop-ns";
-const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
+pub(crate) const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop-ns/events";
 /// A regression is found in about ten seconds; a failed watch is begun again after one or two.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Which release is on trial is to be found.
 fn guard() -> Value {
@@ -41,14 +41,14 @@ fn put_pod(cluster: &Cluster, release: &str, set: &str, created: &str) {
     cluster.put(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}"), pod);
 }
 
-struct World {
-    cluster: Cluster,
-    serin: Serin,
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) serin: Serin,
     dir: TempDir,
 }
 
 impl World {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let cluster = Cluster::start().await?;
         cluster.put(PATH, virtual_service());
@@ -66,7 +66,15 @@ impl World {
     }
 
     async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        self.start_again().await
+    }
+
+    pub(crate) fn kill(&mut self) {
         self.serin.process.kill();
+    }
+
+    pub(crate) async fn start_again(&mut self) -> Result<()> {
         self.serin = serin(&self.cluster, &self.dir).await?;
         Ok(())
     }
@@ -78,13 +86,13 @@ impl World {
         answer["candidate"].as_str().unwrap_or_default().to_owned()
     }
 
-    async fn judges(&self, candidate: &str) -> Result<()> {
+    pub(crate) async fn judges(&self, candidate: &str) -> Result<()> {
         let what = format!("{candidate:?} to be judged");
         poll::until(&what, SOON, async || Ok((self.candidate().await == candidate).then_some(()))).await
     }
 
     /// Waits for a condition, as `Ready=True Guarding`.
-    async fn says(&self, condition: &str) -> Result<()> {
+    pub(crate) async fn says(&self, condition: &str) -> Result<()> {
         poll::until(condition, SOON, async || Ok(self.conditions().contains(condition).then_some(()))).await
     }
 
