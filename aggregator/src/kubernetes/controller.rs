@@ -177,7 +177,7 @@ impl Controller {
             let Kept { guard, ready, pair, .. } = kept;
             let known = Known { guard, ready, pair: pair.as_ref(), verdict, began, decision };
             let status = status(&known, &telling.conditions, now());
-            let news = telling.told.news(verdict, decision);
+            let news = telling.told.news(ready, verdict, decision);
             telling.conditions.clone_from(&status.conditions);
             let text = format!("{:?} {}", telling.uid, noticed(&status));
             let status = self.throttle.is_due(name, text, shell::now()).then_some(status);
@@ -203,7 +203,7 @@ impl Judged {
 impl Telling {
     fn of(kept: &Kept, began: UnixMicros) -> Self {
         let status = kept.guard.status.clone().unwrap_or_default();
-        let told = Told::new(status.verdict, began.0);
+        let told = Told::new(&status, began.0);
         Telling { uid: kept.guard.uid(), told, conditions: status.conditions }
     }
 }

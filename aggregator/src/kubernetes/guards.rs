@@ -25,6 +25,10 @@ use crate::{
 /// More ReleaseGuards than services in a `serin.yaml` are a mistake, too.
 const MAX_GUARDS: usize = 1_000;
 
+/// Reasons that ask for nothing.
+const GUARDING: &str = "Guarding";
+const ONE_RELEASE: &str = "OneRelease";
+
 /// What the condition `Ready` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ready {
@@ -74,7 +78,12 @@ pub(super) struct Guards {
 impl Ready {
     pub(super) fn guarding(pair: &Pair) -> Self {
         let message = format!("{} is judged against {}", pair.candidate, pair.baseline);
-        Ready { is_ready: true, reason: "Guarding", message }
+        Ready { is_ready: true, reason: GUARDING, message }
+    }
+
+    /// Whether nobody needs to mend anything. Between two trials there is one release.
+    pub(super) fn is_well(&self) -> bool {
+        self.is_ready && self.reason == GUARDING || self.reason == ONE_RELEASE
     }
 
     fn of(is_ready: bool, why: &Unready) -> Self {
