@@ -214,6 +214,12 @@ impl Stored {
                     return refused(StatusCode::UNPROCESSABLE_ENTITY, "Invalid");
                 }
             }
+            (true, "application/merge-patch+json") => {
+                let Ok(patch) = serde_json::from_slice::<Value>(body) else {
+                    return refused(StatusCode::BAD_REQUEST, "BadRequest");
+                };
+                json_patch::merge(&mut object, &patch);
+            }
             (false, "application/apply-patch+yaml") if query.contains("fieldManager=serin") => {
                 let Ok(mut apply) = serde_json::from_slice::<Value>(body) else {
                     return refused(StatusCode::BAD_REQUEST, "BadRequest");
