@@ -52,7 +52,7 @@ impl Envoy {
             return Err(error.context(process.last_words()));
         }
         let listeners = poll::get(admin, "/listeners?format=json").await.context("Envoy lists no listeners")?;
-        let address = listener_address(&listeners)?;
+        let address = listener_address(&listeners).with_context(|| process.last_words())?;
         Ok(Envoy { address, admin, process, stat_prefix: bootstrap.stat_prefix().to_owned() })
     }
 
