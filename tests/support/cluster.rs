@@ -267,6 +267,9 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
                 object["metadata"]["uid"] = Value::from(format!("uid-{}", stored.version));
                 object["metadata"]["creationTimestamp"] = now();
                 object["metadata"]["generation"] = 1.into();
+                if let Some((_, within)) = path.split_once("/namespaces/") {
+                    object["metadata"]["namespace"] = within.split('/').next().into();
+                }
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
                 stored.put(&format!("{path}/{name}"), object.clone());
                 (StatusCode::CREATED, object)
