@@ -3,6 +3,7 @@
 //! feeds reports itself, and deletes the namespace in the end, with what is in it.
 
 pub(crate) mod namespace;
+mod release_guard;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -49,7 +50,8 @@ impl Flows {
     async fn all(&self) -> Result<()> {
         self.a_rollback_is_written_and_held().await.context("a rollback is written and held")?;
         self.what_was_deleted_is_not_made_again().await.context("what was deleted is not made again")?;
-        self.another_replica_takes_over().await.context("another replica takes over")
+        self.another_replica_takes_over().await.context("another replica takes over")?;
+        self.a_release_guard_is_a_trial().await.context("a ReleaseGuard is a trial")
     }
 
     async fn a_rollback_is_written_and_held(&self) -> Result<()> {
