@@ -145,6 +145,11 @@ pub enum Event {
         /// Its name.
         service: String,
     },
+    /// The order to write a rollback was not carried out, because its decision is not kept as ours.
+    Dropped {
+        /// Which decision.
+        decision: u64,
+    },
     /// The targets of a rollback were written, or not.
     Written {
         /// For which decision.
@@ -409,6 +414,11 @@ impl Engine {
             }
             Event::Unguard { service } => {
                 self.guards.retain(|guard| guard.service().name != service);
+                Vec::new()
+            }
+            Event::Dropped { decision } => {
+                self.safety.answered(decision);
+                self.guards.iter_mut().for_each(|guard| guard.dropped(decision));
                 Vec::new()
             }
             Event::Written { decision, results } => {

@@ -103,6 +103,8 @@ impl Agreed {
     async fn put_once(&self, decision: &Decision) -> Result<(), Failed> {
         let partition = partition::of(&decision.service);
         if !self.held.has(partition) {
+            // Where it is ours a moment later, whoever is guarded there is to be decided about again.
+            self.held.take_again(partition);
             return Err(Failed::Overtaken);
         }
         let (key, value) = (decision.id.to_string(), bytes::Bytes::from(decision.encode_to_vec()));
