@@ -487,6 +487,15 @@ impl Engine {
         self.decisions.values().rev().filter(of_service).take(limit).cloned().collect()
     }
 
+    /// Each service and its candidate, and whether that is condemned and its rollback not confirmed in time.
+    pub fn unconfirmed(&self) -> impl Iterator<Item = (&Service, bool)> {
+        self.guards.iter().map(|guard| {
+            let service: &Service = guard.service();
+            let condemns = |d: &&v1::Decision| decision::condemns(d, &service.name, &service.candidate);
+            (service, self.decisions.values().rev().find(condemns).is_some_and(decision::is_unconfirmed))
+        })
+    }
+
     /// The recording of a service's running trial, or of the one that its standing condemnation came of.
     ///
     /// # Errors
