@@ -204,7 +204,8 @@ fn verdicts(registry: &mut Registry, engine: &Engine) {
         let labels = vec![("service", service.name.clone()), ("candidate", service.candidate.clone())];
         unconfirmed.get_or_create(&labels).set(is_unconfirmed.into());
     }
-    let help = "1 while the candidate is condemned and its rollback was not written, or is not seen in the data plane in time";
+    let help =
+        "1 while the candidate is condemned and its rollback was not written, or is not seen in the data plane in time";
     registry.register("serin_rollback_unconfirmed", help, unconfirmed);
     let decisions = Gauges::default();
     for decision in engine.decisions("", usize::MAX) {
