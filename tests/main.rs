@@ -6,6 +6,7 @@ mod a_configuration_change_loses_nothing;
 mod a_context_that_goes_leaves_nothing_behind;
 mod a_grpc_error_is_an_error;
 mod a_pause_holds_until_a_person_resumes;
+mod a_pause_is_of_the_whole_cluster;
 mod a_pipeline_waits_at_the_gate;
 mod a_release_guard_in_the_cluster;
 mod a_release_guard_is_a_service;
