@@ -13,9 +13,9 @@ pub mod leader;
 
 use std::time::Duration;
 
-use kube::Client;
 use serin_kubernetes::{
     apply::{Applied, Options, apply},
+    cluster::Cluster,
     connect, rollout,
 };
 
@@ -37,12 +37,12 @@ const REQUEST: Duration = Duration::from_secs(2);
 )]
 pub struct NoCluster(String);
 
-/// A client, where the configuration is about a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
+/// The cluster, where the configuration is about a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
 /// Nothing is sent yet.
 ///
 /// # Errors
 /// When none of them is there, or one cannot be read.
-pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
+pub async fn cluster(config: &Config) -> Result<Option<Cluster>, NoCluster> {
     let has_objects = config
         .services
         .iter()
@@ -51,21 +51,21 @@ pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
         return Ok(None);
     }
     let found = kube::Config::infer().await.map_err(|error| NoCluster(error.to_string()))?;
-    connect::client(found).map(Some).map_err(|error| NoCluster(error.to_string()))
+    connect::client(found).map(|client| Some(Cluster::new(client))).map_err(|error| NoCluster(error.to_string()))
 }
 
 /// Writes a service's objects, one after the other.
-pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Written> {
+pub async fn roll_back(cluster: Option<&Cluster>, service: &Service) -> Vec<Written> {
     let mut written = Vec::new();
     for object in &service.rollback.objects {
-        written.push(match client {
-            Some(client) => write(client, service, object).await,
+        written.push(match cluster {
+            Some(cluster) => write(cluster, service, object).await,
             None => Written::Failed(format!("{}: serin was started without a cluster: restart it", object.object)),
         });
     }
     if let Some(rollout) = &service.rollback.rollout {
-        written.push(match client {
-            Some(client) => abort(client, service, rollout).await,
+        written.push(match cluster {
+            Some(cluster) => abort(cluster, service, rollout).await,
             None => {
                 Written::Failed(format!("Rollout {}: serin was started without a cluster: restart it", rollout.name))
             }
@@ -75,9 +75,9 @@ pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Writte
 }
 
 /// Its controller sends the requests to the stable release then.
-async fn abort(client: &Client, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
+async fn abort(cluster: &Cluster, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
     let (dry_run, candidate) = (service.rollback.dry_run, &service.candidate);
-    let done = match rollout::run(client, namespace, name, candidate, dry_run, REQUEST).await {
+    let done = match rollout::run(cluster.client(), namespace, name, candidate, dry_run, REQUEST).await {
         Ok(true) => format!("Rollout {namespace}/{name}: the update to {candidate} is aborted"),
         Ok(false) => format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already"),
         Err(error) => return Written::Failed(format!("Rollout {namespace}/{name}: {error}")),
@@ -85,11 +85,11 @@ async fn abort(client: &Client, service: &Service, Rollout { namespace, name }: 
     if dry_run { Written::DryRun(format!("dry run: {done}")) } else { Written::Done(done) }
 }
 
-async fn write(client: &Client, service: &Service, Object { object, namespace, target }: &Object) -> Written {
+async fn write(cluster: &Cluster, service: &Service, Object { object, namespace, target }: &Object) -> Written {
     let dry_run = service.rollback.dry_run;
     let intent = target.intent(namespace, &service.baseline, &service.candidate);
     let options = Options { dry_run, request: REQUEST, ..Options::default() };
-    let (done, notes) = match apply(client, object, &intent, &options).await {
+    let (done, notes) = match apply(cluster, object, &intent, &options).await {
         Ok(Applied::Changed { weights, notes, .. }) => {
             (weights.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), notes)
         }

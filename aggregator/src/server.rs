@@ -104,7 +104,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     };
     let paused = PauseFile::new(&config.data_dir);
     engine.pause(paused.read(now()));
-    let kubernetes = kubernetes::client(&config).await?;
+    let kubernetes = kubernetes::cluster(&config).await?;
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
     let notifier = Notifier::start(&config.notify, now())?;
@@ -117,13 +117,13 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
     let controlled = kubernetes.clone().zip(config.kubernetes.clone());
     let (leader, campaign) = match kubernetes.clone().zip(config.lease.as_ref()) {
-        Some((client, lease)) => {
-            let (leader, campaign) = Leader::campaign(client, lease);
+        Some((reached, lease)) => {
+            let (leader, campaign) = Leader::campaign(reached.client().clone(), lease);
             (leader, Some(campaign))
         }
         None => (Leader::alone(), None),
     };
-    let holding = kubernetes.clone().map(|client| hold::run(client, handle.clone(), leader.clone()));
+    let holding = kubernetes.clone().map(|reached| hold::run(reached, handle.clone(), leader.clone()));
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
@@ -139,9 +139,9 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(handle.clone()));
     holding.map(tokio::spawn);
-    if let Some((client, watched)) = controlled {
+    if let Some((reached, watched)) = controlled {
         let configured = config.services.iter().map(|service| service.name.clone()).collect();
-        tokio::spawn(kubernetes::control(client, watched, configured, handle.clone(), leader.clone()));
+        tokio::spawn(kubernetes::control(reached, watched, configured, handle.clone(), leader.clone()));
     }
     let exported = export::start(config.exporters, &handle)?;
     let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward), paused);

@@ -6,20 +6,18 @@
 //! here: it is confirmed from what they report.
 
 mod answer;
+mod ask;
 mod error;
 
 use std::time::Duration;
 
-use kube::{
-    Client,
-    api::{GetParams, Patch, PatchParams, Request},
-};
 use serde_json::Value;
 
 pub use answer::Verb;
 pub use error::ApplyError;
 
 use crate::{
+    cluster::Cluster,
     gitops::{self, Advice},
     intent::Intent,
     json::text,
@@ -27,7 +25,8 @@ use crate::{
     plan::{Change, Obstacle, Plan, Reweighted, plan},
     writers::{self, FIELD_MANAGER, Writer},
 };
-use answer::{Outcome, Setback, outcome};
+use answer::{Outcome, Setback};
+use ask::Ask;
 
 /// How an object is changed.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +45,7 @@ pub struct Options {
 
 impl Default for Options {
     /// 5 attempts with 50 ms, 100 ms, 200 ms and 400 ms between them, 5 s a request: at most 51 s in all, where every
-    /// one of the ten requests is answered at the last moment.
+    /// one of the ten requests is answered at the last moment. What comes once more, to learn the version, is at most four.
     fn default() -> Self {
         Options {
             dry_run: false,
@@ -82,12 +81,12 @@ pub enum Applied {
 /// # Errors
 /// When they are not so afterwards, or when nobody knows: see [`ApplyError`].
 pub async fn apply(
-    client: &Client,
+    cluster: &Cluster,
     object: &ObjectRef,
     intent: &Intent,
     options: &Options,
 ) -> Result<Applied, ApplyError> {
-    let mut run = Run { client, object, intent, options, uid: None, tried: None, writers: Vec::new() };
+    let mut run = Run::new(cluster, object, intent, options);
     let mut attempt = 1;
     loop {
         let setback = match run.attempt().await {
@@ -119,8 +118,13 @@ pub struct Look {
 ///
 /// # Errors
 /// When the object cannot be read, or its plan is refused.
-pub async fn look(client: &Client, object: &ObjectRef, intent: &Intent, options: &Options) -> Result<Look, ApplyError> {
-    let mut run = Run { client, object, intent, options, uid: None, tried: None, writers: Vec::new() };
+pub async fn look(
+    cluster: &Cluster,
+    object: &ObjectRef,
+    intent: &Intent,
+    options: &Options,
+) -> Result<Look, ApplyError> {
+    let mut run = Run::new(cluster, object, intent, options);
     let read = match run.read().await {
         Ok(read) => read,
         Err(Outcome::End(error)) => return Err(error),
@@ -141,7 +145,7 @@ fn pause(options: &Options, attempt: u32) -> Duration {
 
 /// What is known between attempts.
 struct Run<'a> {
-    client: &'a Client,
+    ask: Ask<'a>,
     object: &'a ObjectRef,
     intent: &'a Intent,
     options: &'a Options,
@@ -159,7 +163,12 @@ struct Tried {
     refusal: Option<(u16, String)>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(cluster: &'a Cluster, object: &'a ObjectRef, intent: &'a Intent, options: &'a Options) -> Self {
+        let ask = Ask { cluster, limit: options.request };
+        Run { ask, object, intent, options, uid: None, tried: None, writers: Vec::new() }
+    }
+
     async fn attempt(&mut self) -> Result<Applied, Outcome> {
         let object = self.read().await?;
         let change = match plan(&object, self.intent) {
@@ -168,7 +177,7 @@ impl Run<'_> {
             Plan::Change(change) => change,
         };
         self.not_refused_for_itself(&change)?;
-        match self.send(&change).await {
+        match self.ask.patch(self.object, &change, self.options).await {
             Ok(after) => Ok(changed(change, &after)),
             Err(Outcome::Again(setback)) => {
                 let refusal = match &setback {
@@ -185,9 +194,7 @@ impl Run<'_> {
     }
 
     async fn read(&mut self) -> Result<Value, Outcome> {
-        let request = Request::new(self.object.list_path()).get(&self.object.name, &GetParams::default());
-        let read = self.request(request, Verb::Get).await;
-        let object = read.map_err(|error| match error {
+        let object = self.ask.get(self.object).await.map_err(|error| match error {
             Outcome::End(ApplyError::NotFound(object)) if self.uid.is_some() => {
                 Outcome::End(ApplyError::DeletedMeanwhile(object))
             }
@@ -200,29 +207,6 @@ impl Run<'_> {
         self.uid = uid.map(str::to_owned);
         self.writers = writers::of_routes(&object);
         Ok(object)
-    }
-
-    async fn send(&self, change: &Change) -> Result<Value, Outcome> {
-        let params = PatchParams {
-            dry_run: self.options.dry_run,
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch = Patch::<()>::Json(change.patch.clone());
-        let request = Request::new(self.object.list_path()).patch(&self.object.name, &params, &patch);
-        self.request(request, Verb::Patch).await
-    }
-
-    async fn request(
-        &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-        verb: Verb,
-    ) -> Result<Value, Outcome> {
-        let request =
-            request.map_err(|error| Outcome::End(ApplyError::Client(Box::new(kube::Error::BuildRequest(error)))))?;
-        let answer = tokio::time::timeout(self.options.request, self.client.request(request)).await;
-        let answer = answer.map_err(|_| Outcome::Again(Setback::Slow))?;
-        answer.map_err(|error| outcome(error, verb, self.object))
     }
 
     /// A refusal of an object that has not changed since is about the patch itself.
@@ -254,6 +238,7 @@ impl Run<'_> {
             }
             Setback::Busy { code, message, .. } => ApplyError::Busy { attempts, code, message },
             Setback::Unreachable(source) => ApplyError::Unreachable { attempts, source: Box::new(source) },
+            Setback::Gone => ApplyError::NotThere { object: self.object.clone(), attempts },
             Setback::Slow => ApplyError::TimedOut { attempts, limit: self.options.request },
         }
     }

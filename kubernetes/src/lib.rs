@@ -9,6 +9,7 @@
 //! accepted and never take effect, an apply creates what was deleted, a bad body is answered with 500.
 
 pub mod apply;
+pub mod cluster;
 pub mod connect;
 pub mod discover;
 pub mod gitops;
@@ -21,6 +22,7 @@ pub mod pods;
 pub mod reconcile;
 pub mod release_guard;
 pub mod rollout;
+pub mod version;
 pub mod writers;
 
 mod host;

@@ -27,6 +27,8 @@ pub enum Target {
     Found(Value),
     /// It is not there.
     Missing,
+    /// Its kind is not there, with the remedy.
+    NotServed(String),
     /// Nobody knows, because of this.
     NotWatched(String),
 }
@@ -107,6 +109,9 @@ fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Re
         let object = match seen {
             Target::Found(object) => object,
             Target::Missing => return Err(Unready::TargetNotFound { target: told(guard, target) }),
+            Target::NotServed(why) => {
+                return Err(Unready::NotServed { target: told(guard, target), why: why.clone() });
+            }
             Target::NotWatched(why) => {
                 return Err(Unready::NotWatched { what: told(guard, target), why: why.clone() });
             }

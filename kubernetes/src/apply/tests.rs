@@ -78,7 +78,7 @@ fn answer(stored: &mut Option<Value>, asked: &Asked) -> Answer {
 fn store(
     first: Option<Value>,
     mut before: impl FnMut(usize, &Asked, &mut Option<Value>) -> Option<Answer> + Send + 'static,
-) -> (Client, Log, Stored) {
+) -> (Cluster, Log, Stored) {
     let stored: Stored = Arc::new(Mutex::new(first));
     let count = AtomicUsize::new(0);
     let shared = Arc::clone(&stored);
@@ -86,15 +86,15 @@ fn store(
         let mut stored = shared.lock().unwrap();
         before(count.fetch_add(1, Ordering::Relaxed), asked, &mut stored).unwrap_or_else(|| answer(&mut stored, asked))
     });
-    (client, log, stored)
+    (Cluster::new(client), log, stored)
 }
 
 fn methods(log: &Log) -> Vec<String> {
     log.lock().unwrap().iter().map(|asked| asked.method.clone()).collect()
 }
 
-async fn run(client: &Client) -> Result<Applied, ApplyError> {
-    apply(client, &reviews(), &intent(), &Options::default()).await
+async fn run(cluster: &Cluster) -> Result<Applied, ApplyError> {
+    apply(cluster, &reviews(), &intent(), &Options::default()).await
 }
 
 /// The error of a run in which `before` answers, with its text.
@@ -238,9 +238,11 @@ async fn what_is_not_there() {
     })
     .await;
     assert!(matches!(error, ApplyError::NotFound(_)), "{error:?}");
-    let (error, text, _) = fails(|_, _, _| Some(Answer::Text(404, "404 page not found"))).await;
-    assert!(matches!(error, ApplyError::NotServed { .. }), "{error:?}");
-    assert!(text.contains("in v1"), "{text}");
+    // The API server says that it serves it.
+    let (error, text, methods) = fails(|_, _, _| Some(Answer::Text(404, "404 page not found"))).await;
+    assert!(matches!(error, ApplyError::NotThere { attempts: 5, .. }), "{error:?}");
+    assert!(text.contains("answers 404 5 times"), "{text}");
+    assert_eq!(methods, ["GET"; 5]);
 }
 
 /// In the middle of a rollback an object may go. Nothing makes it again, and one of the same name is another one.

@@ -7,7 +7,7 @@ use crate::intent::Backend;
 pub enum Obstacle {
     /// Not an object that has weights.
     #[error(
-        "a {kind} of {api_version} has no weights that serin knows: name a VirtualService (networking.istio.io v1, v1beta1 or v1alpha3) or an HTTPRoute or GRPCRoute (gateway.networking.k8s.io v1, or v1beta1 of HTTPRoute)"
+        "a {kind} of {api_version} has no weights that serin knows: name a VirtualService (networking.istio.io v1, v1beta1 or v1alpha3) or an HTTPRoute or GRPCRoute (gateway.networking.k8s.io v1, v1beta1 of HTTPRoute, v1alpha2 of GRPCRoute)"
     )]
     UnknownKind {
         /// As the object says.
