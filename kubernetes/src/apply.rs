@@ -1,6 +1,6 @@
 //! Sends a plan to the API server: IO.
 //!
-//! read the object (IO) -> [`plan`] (pure) -> send the patch (IO) -> `answer` (pure: what an error
+//! read the object, or the delegate of it that splits the service (IO) -> [`plan`] (pure) -> send the patch (IO) -> `answer` (pure: what an error
 //! means) -> read again, a bounded number of times. A JSON patch is sent, never an apply: an apply creates an object
 //! that was deleted, and takes the whole list of routes over. That the proxies do what the object says is not known
 //! here: it is confirmed from what they report.
@@ -8,6 +8,7 @@
 mod answer;
 mod ask;
 mod error;
+mod find;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::{
 };
 use answer::{Outcome, Setback};
 use ask::Ask;
+use find::find;
 
 /// How an object is changed.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +47,8 @@ pub struct Options {
 
 impl Default for Options {
     /// 5 attempts with 50 ms, 100 ms, 200 ms and 400 ms between them, 5 s a request: at most 51 s in all, where every
-    /// one of the ten requests is answered at the last moment. What comes once more, to learn the version, is at most four.
+    /// one of the ten requests is answered at the last moment. What comes once, to learn the version
+    /// and to read delegates, is at most 30 s more.
     fn default() -> Self {
         Options {
             dry_run: false,
@@ -62,6 +65,8 @@ impl Default for Options {
 pub enum Applied {
     /// It has new weights, or would have.
     Changed {
+        /// The object itself, or the one of its delegates that splits the service.
+        object: ObjectRef,
         /// Which.
         weights: Vec<Reweighted>,
         /// The object's version since.
@@ -71,6 +76,8 @@ pub enum Applied {
     },
     /// It needed none.
     InEffect {
+        /// As above.
+        object: ObjectRef,
         /// As above.
         notes: Vec<Obstacle>,
     },
@@ -106,6 +113,8 @@ pub async fn apply(
 /// How an object is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
+    /// The object itself, or the one of its delegates that splits the service.
+    pub object: ObjectRef,
     /// Whether the weights are as the intent says.
     pub is_right: bool,
     /// Who owns its routes, the latest first: where the weights are not right, the first wrote them back.
@@ -135,7 +144,7 @@ pub async fn look(
         Plan::InEffect { .. } => true,
         Plan::Change(_) => false,
     };
-    Ok(Look { is_right, writers: run.writers, advice: gitops::advise(&read) })
+    Ok(Look { object: run.object, is_right, writers: run.writers, advice: gitops::advise(&read) })
 }
 
 /// The pause after an attempt, counted from 1.
@@ -146,7 +155,8 @@ fn pause(options: &Options, attempt: u32) -> Duration {
 /// What is known between attempts.
 struct Run<'a> {
     ask: Ask<'a>,
-    object: &'a ObjectRef,
+    /// As it is named, until it was read: it may delegate to another.
+    object: ObjectRef,
     intent: &'a Intent,
     options: &'a Options,
     /// Of the object when it was read first.
@@ -164,9 +174,9 @@ struct Tried {
 }
 
 impl<'a> Run<'a> {
-    fn new(cluster: &'a Cluster, object: &'a ObjectRef, intent: &'a Intent, options: &'a Options) -> Self {
+    fn new(cluster: &'a Cluster, object: &ObjectRef, intent: &'a Intent, options: &'a Options) -> Self {
         let ask = Ask { cluster, limit: options.request };
-        Run { ask, object, intent, options, uid: None, tried: None, writers: Vec::new() }
+        Run { ask, object: object.clone(), intent, options, uid: None, tried: None, writers: Vec::new() }
     }
 
     async fn attempt(&mut self) -> Result<Applied, Outcome> {
@@ -177,8 +187,8 @@ impl<'a> Run<'a> {
             Plan::Change(change) => change,
         };
         self.not_refused_for_itself(&change)?;
-        match self.ask.patch(self.object, &change, self.options).await {
-            Ok(after) => Ok(changed(change, &after)),
+        match self.ask.patch(&self.object, &change, self.options).await {
+            Ok(after) => Ok(self.changed(change, &after)),
             Err(Outcome::Again(setback)) => {
                 let refusal = match &setback {
                     Setback::Changed { code, message } => Some((*code, message.clone())),
@@ -194,12 +204,16 @@ impl<'a> Run<'a> {
     }
 
     async fn read(&mut self) -> Result<Value, Outcome> {
-        let object = self.ask.get(self.object).await.map_err(|error| match error {
-            Outcome::End(ApplyError::NotFound(object)) if self.uid.is_some() => {
-                Outcome::End(ApplyError::DeletedMeanwhile(object))
-            }
-            other => other,
-        })?;
+        let object = if self.uid.is_some() {
+            self.ask.get(&self.object).await.map_err(|error| match error {
+                Outcome::End(ApplyError::NotFound(object)) => Outcome::End(ApplyError::DeletedMeanwhile(object)),
+                other => other,
+            })?
+        } else {
+            let (found, object) = find(&self.ask, &self.object, self.intent).await?;
+            self.object = found;
+            object
+        };
         let uid = object.get("metadata").and_then(|metadata| text(metadata, "uid"));
         if self.uid.is_some() && self.uid.as_deref() != uid {
             return Err(Outcome::End(ApplyError::Replaced(self.object.clone())));
@@ -226,9 +240,15 @@ impl<'a> Run<'a> {
     fn in_effect(&mut self, object: &Value, notes: Vec<Obstacle>) -> Applied {
         let is_ours = self.writers.first().is_some_and(|writer| writer.manager == FIELD_MANAGER);
         match self.tried.take() {
-            Some(Tried { change, refusal: None }) if is_ours => changed(Change { notes, ..change }, object),
-            _ => Applied::InEffect { notes },
+            Some(Tried { change, refusal: None }) if is_ours => self.changed(Change { notes, ..change }, object),
+            _ => Applied::InEffect { object: self.object.clone(), notes },
         }
+    }
+
+    fn changed(&self, change: Change, after: &Value) -> Applied {
+        let version = after.get("metadata").and_then(|metadata| text(metadata, "resourceVersion"));
+        let resource_version = version.unwrap_or_default().to_owned();
+        Applied::Changed { object: self.object.clone(), weights: change.weights, resource_version, notes: change.notes }
     }
 
     fn give_up(self, setback: Setback, attempts: u32) -> ApplyError {
@@ -242,12 +262,6 @@ impl<'a> Run<'a> {
             Setback::Slow => ApplyError::TimedOut { attempts, limit: self.options.request },
         }
     }
-}
-
-fn changed(change: Change, after: &Value) -> Applied {
-    let version = after.get("metadata").and_then(|metadata| text(metadata, "resourceVersion"));
-    let resource_version = version.unwrap_or_default().to_owned();
-    Applied::Changed { weights: change.weights, resource_version, notes: change.notes }
 }
 
 #[cfg(test)]

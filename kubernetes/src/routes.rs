@@ -16,8 +16,6 @@ pub(crate) struct Route {
     pub(crate) percent: bool,
     /// Whether all requests go to the only destination, so that no weight can change that.
     pub(crate) straight: bool,
-    /// `namespace/name` of the VirtualService that decides instead.
-    pub(crate) delegate: Option<String>,
     /// Where copies of its requests go, whose answers nobody sees.
     pub(crate) mirrors: Vec<Target>,
     /// In the order of the list.
@@ -73,14 +71,14 @@ pub(crate) fn of(object: &Value) -> Result<Vec<Route>, (String, String)> {
 }
 
 /// What an object says that it is.
-fn kind_of(object: &Value) -> Option<TargetKind> {
+pub(crate) fn kind_of(object: &Value) -> Option<TargetKind> {
     let (api_version, kind) = (text(object, "apiVersion")?, text(object, "kind")?);
     let all = [TargetKind::VirtualService, TargetKind::HttpRoute, TargetKind::GrpcRoute];
     all.into_iter().find(|known| known.is(api_version, kind))
 }
 
 /// The namespace and the name of an object.
-fn names(object: &Value) -> (&str, &str) {
+pub(crate) fn names(object: &Value) -> (&str, &str) {
     let metadata = object.get("metadata").unwrap_or(&Value::Null);
     (text(metadata, "namespace").unwrap_or("default"), text(metadata, "name").unwrap_or("(no name)"))
 }

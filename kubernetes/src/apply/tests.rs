@@ -111,7 +111,7 @@ async fn fails(
 async fn done_at_once() {
     let (client, log, stored) = store(Some(object(90, 10)), |_, _, _| None);
     let applied = run(&client).await.unwrap();
-    let Applied::Changed { weights: changed, resource_version, notes } = &applied else { panic!("{applied:?}") };
+    let Applied::Changed { weights: changed, resource_version, notes, .. } = &applied else { panic!("{applied:?}") };
     let shown: Vec<String> = changed.iter().map(ToString::to_string).collect();
     let place = "VirtualService default/reviews http[0]";
     assert_eq!(shown, [format!("{place}: v1 90 -> 100"), format!("{place}: v2 10 -> 0")]);
@@ -126,7 +126,7 @@ async fn done_at_once() {
     assert_eq!(log[1].content_type, "application/json-patch+json");
     assert_eq!(log[1].query.trim_start_matches('&'), "fieldManager=serin");
 
-    assert_eq!(run(&client).await.unwrap(), Applied::InEffect { notes: Vec::new() });
+    assert_eq!(run(&client).await.unwrap(), Applied::InEffect { object: reviews(), notes: Vec::new() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,7 +337,7 @@ async fn a_lost_answer_is_looked_for() {
             Answer::Broken
         })
     });
-    assert_eq!(run(&client).await.unwrap(), Applied::InEffect { notes: Vec::new() });
+    assert_eq!(run(&client).await.unwrap(), Applied::InEffect { object: reviews(), notes: Vec::new() });
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,6 @@ pub(super) fn routes(object: &Value, kind: TargetKind) -> Vec<Route> {
             percent: false,
             // A rule whose only backend has weight 0 answers 500: that is no place to send requests to.
             straight: matches!(destinations.as_slice(), [only] if only.weight() != Ok(0)),
-            delegate: None,
             mirrors: mirrors(rule, namespace),
             destinations,
         }
