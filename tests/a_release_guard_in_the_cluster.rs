@@ -14,7 +14,7 @@ const NAMESPACE: &str = "shop-ns";
 pub(crate) const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop-ns/events";
 /// A regression is found in about ten seconds; a failed watch is begun again after one or two.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Which release is on trial is to be found.
 fn guard() -> Value {
@@ -54,7 +54,9 @@ impl World {
 
     pub(crate) async fn with(cluster: Cluster) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        cluster.put(PATH, virtual_service());
+        if cluster.object(PATH).is_none() {
+            cluster.put(PATH, virtual_service());
+        }
         cluster.put(GUARD, guard());
         // The stable release's pod is the younger one: it was made again on another node.
         put_pod(&cluster, "v1", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z");

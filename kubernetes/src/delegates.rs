@@ -100,7 +100,8 @@ impl Family {
                 [] => {}
                 [(name, object, _)] => return Ok((*name, object)),
                 several => {
-                    let named = |name: &Option<&ObjectRef>| name.map_or_else(|| "the root".to_owned(), ToString::to_string);
+                    let named =
+                        |name: &Option<&ObjectRef>| name.map_or_else(|| "the root".to_owned(), ToString::to_string);
                     return Err(NotFollowed::SeveralSplit(several.iter().map(|(name, ..)| named(name)).collect()));
                 }
             }
@@ -110,7 +111,8 @@ impl Family {
 
     /// That none sends anything to this.
     pub(crate) fn none_splits(&self, candidate: String) -> NotFollowed {
-        let why = |(name, object): &(ObjectRef, Option<Value>)| Some(format!("{name} {}", self.ignored(object.as_ref())?));
+        let why =
+            |(name, object): &(ObjectRef, Option<Value>)| Some(format!("{name} {}", self.ignored(object.as_ref())?));
         NotFollowed::NoneSplits { candidate, ignored: self.delegates.iter().filter_map(why).collect() }
     }
 

@@ -135,7 +135,7 @@ impl Holder {
         if !self.take().await {
             return;
         }
-        let back = one.fight.back(&one.object.object, seen, times);
+        let back = one.fight.back(seen, times);
         let written = write(&self.cluster, service, &one.object).await;
         if matches!(written, Written::Done(_)) {
             one.hold.written();
@@ -147,7 +147,7 @@ impl Holder {
     async fn leave(&self, service: &Service, one: &mut One, seen: &Look, times: u32) -> bool {
         let is_taken = self.take().await;
         if is_taken {
-            let said = one.fight.over(&one.object.object, seen, times, service.rollback.hold);
+            let said = one.fight.over(seen, times, service.rollback.hold);
             self.tell(vec![Written::Left(said)]).await;
         }
         is_taken

@@ -16,8 +16,11 @@ use kube::{
     api::ApiResource,
     core::{DynamicResourceScope, error_boundary::DeserializeGuard},
 };
+use serde_json::Value;
 use serin_kubernetes::{
     cluster::Cluster,
+    delegates::{self, Family},
+    object::ObjectRef,
     pods::{self, Pod, ReplicaSet},
     reconcile::Target,
     release_guard::{ReleaseGuard, TargetRef},
@@ -106,25 +109,50 @@ impl Watches {
     /// Begins to watch the kinds that are named.
     pub(super) fn name(&mut self, guards: &[Arc<ReleaseGuard>]) {
         for guard in guards {
-            let Some(scope) = self.scope(guard.metadata.namespace.as_deref().unwrap_or_default()) else { continue };
-            let scope = self.scopes.get(scope).and_then(Option::as_deref);
-            for target in &guard.spec.targets {
-                self.targets.name(scope, target.kind);
+            let namespace = guard.metadata.namespace.as_deref().unwrap_or_default();
+            for object in guard.spec.targets.iter().filter_map(|target| target.object(namespace).ok()) {
+                self.watch(&object);
+                // What it delegates to may be in another namespace, whose watch is told of when it is listed.
+                if let Some(Ok(Some(root))) = self.seen(&object) {
+                    delegates::of(&root).iter().for_each(|delegate| self.watch(delegate));
+                }
             }
         }
     }
 
-    /// A target as it was last seen; `None` as long as nothing is known.
+    fn watch(&mut self, object: &ObjectRef) {
+        if let Some(scope) = self.scope(object.namespace()) {
+            self.targets.name(self.scopes.get(scope).and_then(Option::as_deref), object.kind());
+        }
+    }
+
+    /// A target and what it delegates to as they were last seen; `None` as long as not all is known.
     pub(super) fn target(&self, namespace: &str, target: &TargetRef) -> Option<Target> {
         // What has a name that no object can have is none.
         let Ok(object) = target.object(namespace) else { return Some(Target::Missing) };
-        let scope = self.scopes.get(self.scope(namespace)?).and_then(Option::as_deref);
-        Some(match self.targets.get(scope, &object)? {
-            Ok(Some(found)) => Target::Found(found),
-            Ok(None) => Target::Missing,
-            Err(Unknown::NotServed(why)) => Target::NotServed(why),
-            Err(Unknown::NotWatched(why)) => Target::NotWatched(why),
-        })
+        let root = match self.seen(&object)? {
+            Ok(Some(root)) => root,
+            Ok(None) => return Some(Target::Missing),
+            Err(Unknown::NotServed(why)) => return Some(Target::NotServed(why)),
+            Err(Unknown::NotWatched(why)) => return Some(Target::NotWatched(why)),
+        };
+        let mut delegates = Vec::new();
+        for delegate in delegates::of(&root) {
+            match self.seen(&delegate)? {
+                Ok(found) => delegates.push((delegate, found)),
+                Err(why) => return Some(Target::NotWatched(format!("{delegate}, to which it delegates: {why}"))),
+            }
+        }
+        Some(Target::Found(Family { root, delegates }))
+    }
+
+    /// An object as it was last seen, if it is there; `None` as long as nothing is known.
+    fn seen(&self, object: &ObjectRef) -> Option<Result<Option<Value>, Unknown>> {
+        let Some(scope) = self.scope(object.namespace()) else {
+            let why = format!("namespace {} is not watched: add it to kubernetes.namespaces", object.namespace());
+            return Some(Err(Unknown::NotWatched(why)));
+        };
+        self.targets.get(self.scopes.get(scope).and_then(Option::as_deref), object)
     }
 
     /// The pods of these namespaces as they were last seen, each with its namespace.

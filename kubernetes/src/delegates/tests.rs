@@ -76,11 +76,18 @@ fn the_one_that_splits() {
     // Beside one that splits, those that do not divide anything do not matter.
     check(vec![to_baseline("a"), split("b")], json!([]), Ok("b"));
     check(vec![to_baseline("a"), other("b")], json!([]), Ok("a"));
-    let several = |who: &str| format!("{who} all send requests to these releases: name each that is to be changed as a target of its own");
+    let several = |who: &str| {
+        format!("{who} all send requests to these releases: name each that is to be changed as a target of its own")
+    };
     check(vec![split("a"), split("b")], json!([]), Err(&several("VirtualService team/a and VirtualService team/b")));
     check(vec![split("a")], own, Err(&several("the root and VirtualService team/a")));
-    check(vec![to_baseline("a"), to_baseline("b")], json!([]), Err(&several("VirtualService team/a and VirtualService team/b")));
-    let none = "neither it nor what it delegates to sends anything to shop.team.svc.cluster.local subset v2: check its name";
+    check(
+        vec![to_baseline("a"), to_baseline("b")],
+        json!([]),
+        Err(&several("VirtualService team/a and VirtualService team/b")),
+    );
+    let none =
+        "neither it nor what it delegates to sends anything to shop.team.svc.cluster.local subset v2: check its name";
     check(vec![other("a")], json!([]), Err(none));
     let many = (0..=MAX_DELEGATES).map(|at| split(&format!("d{at}"))).collect();
     check(many, json!([]), Err("it delegates to more than 20: name the one that splits the service as target"));

@@ -229,7 +229,12 @@ fn without_a_candidate_nothing_is_guarded() {
     }
     // Until something else comes.
     let next = [pod("shop", "v2", 2_000), pod("shop", "v3", 5_000)];
-    let outcome = reconciled(&guard(|_| ()), Target::Found(Family::alone(split(&[("v2", 90), ("v3", 10)]))), &next, Some(&v1_v2()));
+    let outcome = reconciled(
+        &guard(|_| ()),
+        Target::Found(Family::alone(split(&[("v2", 90), ("v3", 10)]))),
+        &next,
+        Some(&v1_v2()),
+    );
     assert!(matches!(&outcome, Outcome::Guard { pair, note: None } if pair.candidate == "v3"), "{outcome:?}");
 }
 
@@ -241,7 +246,8 @@ fn pods_that_were_made_again_do_not_turn_the_trial_round() {
         ..pod("shop", release, created)
     };
     let pods = [of("v1", 5_000, 1_000), of("v2", 2_000, 2_000)];
-    let outcome = reconciled(&guard(|_| ()), Target::Found(Family::alone(split(&[("v1", 50), ("v2", 50)]))), &pods, None);
+    let outcome =
+        reconciled(&guard(|_| ()), Target::Found(Family::alone(split(&[("v1", 50), ("v2", 50)]))), &pods, None);
     assert_eq!(outcome, Outcome::Guard { pair: v1_v2(), note: None });
 }
 
@@ -255,7 +261,8 @@ fn named_releases_that_the_object_does_not_have() {
         })
     };
     let check = |candidate: &str, weights: &[(&str, u32)], reason: &str| {
-        let outcome = reconciled(&named(candidate), Target::Found(Family::alone(split(weights))), &pods(), Some(&v1_v2()));
+        let outcome =
+            reconciled(&named(candidate), Target::Found(Family::alone(split(weights))), &pods(), Some(&v1_v2()));
         assert!(matches!(outcome, Outcome::Wait { .. }), "{outcome:?}");
         assert_eq!(said(&outcome).0, reason, "{}", said(&outcome).1);
     };
@@ -276,7 +283,8 @@ fn named_releases_that_the_object_does_not_have() {
 /// server's clock.
 #[test]
 fn what_should_be_mended_is_said_while_the_guard_acts() {
-    let outcome = reconciled(&guard(|_| ()), Target::Found(Family::alone(split(&[("v1", 80), ("v2", 30)]))), &pods(), None);
+    let outcome =
+        reconciled(&guard(|_| ()), Target::Found(Family::alone(split(&[("v1", 80), ("v2", 30)]))), &pods(), None);
     assert!(matches!(&outcome, Outcome::Guard { pair, .. } if *pair == v1_v2()), "{outcome:?}");
     assert_eq!(said(&outcome).0, "WeightsNotHundred");
     let mut skewed = pods();
@@ -312,7 +320,10 @@ fn two_targets_that_differ() {
 fn notify_changes_nothing_and_so_minds_no_owner() {
     let notify = guard(|guard| guard["spec"]["action"] = "notify".into());
     let object = with(canary(), "/metadata", json!({ "annotations": { "flagger.app/x": "y" } }));
-    assert_eq!(reconciled(&notify, Target::Found(Family::alone(object)), &pods(), None), Outcome::Guard { pair: v1_v2(), note: None });
+    assert_eq!(
+        reconciled(&notify, Target::Found(Family::alone(object)), &pods(), None),
+        Outcome::Guard { pair: v1_v2(), note: None }
+    );
 }
 
 #[test]
@@ -341,7 +352,10 @@ fn family() -> Family {
     let in_team = |mut object: Value, name: &str| {
         object["metadata"]["name"] = name.into();
         object["metadata"]["namespace"] = "team".into();
-        (TargetRef { name: name.to_owned(), ..guard(|_| ()).spec.targets[0].clone() }.object("team").unwrap(), Some(object))
+        (
+            TargetRef { name: name.to_owned(), ..guard(|_| ()).spec.targets[0].clone() }.object("team").unwrap(),
+            Some(object),
+        )
     };
     let mut root = split(&[]);
     root["spec"] = json!({ "hosts": ["shop"], "http": [{ "delegate": { "name": "cart", "namespace": "team" } }, { "delegate": { "name": "shop", "namespace": "team" } }] });
@@ -361,7 +375,11 @@ fn the_delegate_that_splits_the_service_is_guarded() {
     owned.delegates[1].1 = Some(with(canary(), "/metadata", owner));
     owned.delegates[1].1.as_mut().unwrap()["metadata"]["namespace"] = "team".into();
     let (reason, message) = said(&reconciled(owned));
-    assert_eq!((reason, message.split(':').next()), ("OwnedByController", Some("VirtualService team/shop")), "{message}");
+    assert_eq!(
+        (reason, message.split(':').next()),
+        ("OwnedByController", Some("VirtualService team/shop")),
+        "{message}"
+    );
     // Between two trials the one release that takes all is that of the delegate.
     let mut between = family();
     between.delegates[1].1.as_mut().unwrap()["spec"] = split(&[("v1", 100), ("v2", 0)])["spec"].take();
@@ -370,10 +388,16 @@ fn the_delegate_that_splits_the_service_is_guarded() {
     several.delegates[0].1.as_mut().unwrap()["spec"] = canary()["spec"].take();
     let (reason, message) = said(&reconciled(several));
     assert_eq!(reason, "SeveralDelegatesSplit");
-    assert!(message.starts_with("VirtualService prod/shop: its routes are delegated: VirtualService team/cart and"), "{message}");
+    assert!(
+        message.starts_with("VirtualService prod/shop: its routes are delegated: VirtualService team/cart and"),
+        "{message}"
+    );
     let mut none = family();
     none.delegates[1].1 = None;
     let (reason, message) = said(&reconciled(none));
     assert_eq!(reason, "NoDelegateSplits");
-    assert!(message.ends_with("VirtualService team/shop does not exist: create it, or delegate to another"), "{message}");
+    assert!(
+        message.ends_with("VirtualService team/shop does not exist: create it, or delegate to another"),
+        "{message}"
+    );
 }

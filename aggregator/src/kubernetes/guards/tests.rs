@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use serin_kubernetes::delegates::Family;
 
 use super::*;
 

@@ -128,17 +128,19 @@ async fn a_conflict_is_read_and_planned_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_goes_wrong_is_said_of_the_delegate() {
-    let check = async |before: fn(&Asked, &str, &mut BTreeMap<&str, Value>) -> Option<Answer>, want: &str, said: &str| {
-        let error = run(&cluster(&stored(), before).0).await.unwrap_err();
-        let text = error.to_string();
-        assert_eq!(error.reason(), want, "{text}");
-        assert!(text.contains(said), "{text}");
-    };
+    let check =
+        async |before: fn(&Asked, &str, &mut BTreeMap<&str, Value>) -> Option<Answer>, want: &str, said: &str| {
+            let error = run(&cluster(&stored(), before).0).await.unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.reason(), want, "{text}");
+            assert!(text.contains(said), "{text}");
+        };
     // Of another namespace, in which serin has no Role.
     let forbidden: fn(&Asked, &str, &mut BTreeMap<&str, Value>) -> Option<Answer> =
         |_, path, _| path.starts_with("team/").then(|| status(403, "Forbidden", "no Role", &json!({})));
     check(forbidden, "Forbidden", "serin may not get VirtualService team/shop").await;
-    check(|_, _, stored| stored.remove(SHOP).and(None), "NoDelegateSplits", "VirtualService team/shop does not exist").await;
+    check(|_, _, stored| stored.remove(SHOP).and(None), "NoDelegateSplits", "VirtualService team/shop does not exist")
+        .await;
     let deleted = |asked: &Asked, _: &str, stored: &mut BTreeMap<&str, Value>| {
         (asked.method == "PATCH").then(|| stored.remove(SHOP)).and(None)
     };
