@@ -29,7 +29,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) enum Setback {
     /// The object is not as read (409), or the server refuses what it got (422): a failed `test` and an invalid object
-    /// are both 422. Only whether the object has changed tells them apart.
+    /// are both 422, and so may be a webhook's answer, with causes or without. Whether the object has changed tells them apart.
     Changed { code: u16, message: String },
     /// Too much to do.
     Busy { code: u16, message: String, wait: Duration },

@@ -64,8 +64,8 @@ fn answer(stored: &mut Option<Value>, asked: &Asked) -> Answer {
     }
     let patch: json_patch::Patch = serde_json::from_value(asked.body.clone()).unwrap();
     let mut after = object.clone();
-    if let Err(error) = json_patch::patch(&mut after, &patch) {
-        return status(422, "Invalid", &format!("the server rejected our request: {error}"), &json!({}));
+    if json_patch::patch(&mut after, &patch).is_err() {
+        return status(422, "Invalid", "the server rejected our request due to an error in our request", &json!({}));
     }
     write_as(&mut after, FIELD_MANAGER, |_| {});
     if !asked.query.contains("dryRun=All") {

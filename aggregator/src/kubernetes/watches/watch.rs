@@ -197,6 +197,10 @@ fn code(error: &watcher::Error) -> Option<u16> {
 
 /// What an error comes of: `kube`'s own text says only at which step.
 fn cause(error: &watcher::Error) -> String {
+    if code(error) == Some(NO_SUCH_KIND) {
+        return "the API server does not serve them, or not in this version any more (404): are the CRDs installed?"
+            .to_owned();
+    }
     match error {
         watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
         watcher::Error::InitialListFailed(why)
