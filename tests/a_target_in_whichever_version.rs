@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use support::cluster::Cluster;
+use support::{cluster::Cluster, poll, serin::Serin};
 
 use crate::{
-    a_release_guard_in_the_cluster::{GUARD, World, keeps_to_its_role, weights},
+    a_release_guard_in_the_cluster::{GUARD, SOON, World, keeps_to_its_role, weights},
     a_rollback_in_the_cluster::{PATH, gateway},
 };
 
@@ -62,4 +62,22 @@ async fn a_kind_that_is_installed_later_and_upgraded_is_followed() -> Result<()>
     world.says("Ready=True Guarding").await?;
     assert_eq!(asked(&world), [true, true]);
     keeps_to_its_role(&world.cluster, false)
+}
+
+/// Long before it is needed.
+#[tokio::test]
+async fn a_kind_that_is_configured_and_not_installed_is_said_at_the_start() -> Result<()> {
+    let (cluster, dir) = (Cluster::start().await?, tempfile::tempdir()?);
+    cluster.serve(&[("v1", "httproutes")]);
+    let text = format!(
+        "listen: {{ grpc: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\" }}\ndata_dir: {}\nservices:\n\
+         - {{ name: shop, vantage: gateway, baseline: v1, candidate: v2, rollback: {{ kubernetes: {{ kind: GRPCRoute, namespace: shop-ns, \
+         name: shop, host: \"shop-{{release}}\" }} }} }}\n",
+        json!(dir.path().join("serin-data"))
+    );
+    let (config, log) = (dir.path().join("serin.yaml"), dir.path().join("serin.log"));
+    std::fs::write(&config, text)?;
+    let serin = Serin::start_in(&config, &log, &[], &[("KUBECONFIG", &cluster.kubeconfig(dir.path())?)]).await?;
+    let said = "rollback.kubernetes: the API server serves no GRPCRoute in a version that serin knows (v1, v1alpha2): install the CRDs of the Gateway API";
+    poll::until(said, SOON, async || Ok(serin.process.log().contains(said).then_some(()))).await
 }

@@ -11,13 +11,16 @@ mod watches;
 pub mod hold;
 pub mod leader;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serin_kubernetes::{
     apply::{Applied, Options, apply},
     cluster::Cluster,
-    connect, rollout,
+    connect,
+    release_guard::TargetKind,
+    rollout,
 };
+use tokio::time::timeout;
 
 pub use controller::run as control;
 
@@ -52,6 +55,26 @@ pub async fn cluster(config: &Config) -> Result<Option<Cluster>, NoCluster> {
     }
     let found = kube::Config::infer().await.map_err(|error| NoCluster(error.to_string()))?;
     connect::client(found).map(|client| Some(Cluster::new(client))).map_err(|error| NoCluster(error.to_string()))
+}
+
+/// Asks in which versions the kinds of the configuration's objects are served, so that it is known when they are to be written. What is not
+/// served is said now, and asked for again then.
+pub async fn ask(cluster: Cluster, kinds: BTreeSet<TargetKind>) {
+    for kind in kinds {
+        match timeout(REQUEST, cluster.version(kind)).await {
+            Ok(Ok(version)) => tracing::debug!("{kind} is served in {version}"),
+            Ok(Err(why)) => tracing::warn!("rollback.kubernetes: {}", watches::chain(&why)),
+            Err(_) => {
+                tracing::warn!("rollback.kubernetes: the API server does not say in which version {kind} is served")
+            }
+        }
+    }
+}
+
+/// The kinds of the configuration's objects.
+pub fn kinds(config: &Config) -> BTreeSet<TargetKind> {
+    let objects = config.services.iter().flat_map(|service| &service.rollback.objects);
+    objects.map(|object| object.object.kind()).collect()
 }
 
 /// Writes a service's objects, one after the other.

@@ -123,6 +123,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         }
         None => (Leader::alone(), None),
     };
+    kubernetes.clone().map(|reached| tokio::spawn(kubernetes::ask(reached, kubernetes::kinds(&config))));
     let holding = kubernetes.clone().map(|reached| hold::run(reached, handle.clone(), leader.clone()));
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
