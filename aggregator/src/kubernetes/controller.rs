@@ -124,6 +124,12 @@ impl Controller {
     /// Whether the engine is still there.
     async fn reconcile(&mut self) -> bool {
         for event in self.look() {
+            if let Event::Restarted { service, trial } = &event {
+                match trial {
+                    Ok(_) => tracing::info!("{service}: the trial that was running goes on"),
+                    Err(why) => tracing::info!("{service}: {why}"),
+                }
+            }
             if self.engine.event(event).await.is_err() {
                 return false;
             }
