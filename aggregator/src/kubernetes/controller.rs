@@ -126,6 +126,12 @@ impl Controller {
     /// Whether the engine is still there.
     async fn reconcile(&mut self) -> bool {
         for event in self.look() {
+            if let Event::Restarted { service, trial } = &event {
+                match trial {
+                    Ok(_) => tracing::info!("{service}: the trial that was running goes on"),
+                    Err(why) => tracing::info!("{service}: {why}"),
+                }
+            }
             if self.engine.event(event).await.is_err() {
                 return false;
             }
@@ -242,13 +248,36 @@ async fn write(
         Ok(Ok(_)) => Ok(()),
         // It was deleted meanwhile, or made anew: the watch tells.
         Ok(Err(kube::Error::Api(why))) if matches!(why.code, 404 | 409) => Ok(()),
-        Ok(Err(error)) => Err(chain(&error)),
+        Ok(Err(error)) => Err(with_remedy(chain(&error))),
         Err(_) => Err("the API server does not answer".to_owned()),
     };
     (name, written)
 }
 
+/// A field that the installed CRD does not have: the API server takes nothing of such a status (and answers 500).
+fn with_remedy(said: String) -> String {
+    let is_older = said.contains("not declared in schema");
+    if is_older { format!("{said}; apply the CRD of this version of serin, crd-releaseguard.yaml") } else { said }
+}
+
 fn now() -> Timestamp {
     let micros = i64::try_from(shell::now().0).unwrap_or(i64::MAX);
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the words of a kube-apiserver 1.36.
+    #[test]
+    fn an_older_crd_is_said() {
+        let said = "failed to create typed patch object (shop/shop; serin.dev/v1alpha1, Kind=ReleaseGuard): .status.trialStartTime: field not \
+                    declared in schema (500)";
+        assert!(
+            with_remedy(said.to_owned())
+                .ends_with("(500); apply the CRD of this version of serin, crd-releaseguard.yaml")
+        );
+        assert_eq!(with_remedy("forbidden (403)".to_owned()), "forbidden (403)");
+    }
 }
