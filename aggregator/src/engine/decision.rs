@@ -79,6 +79,13 @@ pub(super) fn condemns(decision: &v1::Decision, service: &str, release: &str) ->
     decision.service == service && decision.candidate == release && !has(decision, DecisionStage::Cleared)
 }
 
+/// When a person cleared it, where it is about this release.
+pub(super) fn cleared(decision: &v1::Decision, service: &str, release: &str) -> Option<UnixMicros> {
+    let is_about = decision.service == service && decision.candidate == release;
+    let event = decision.events.iter().find(|event| is_about && event.stage() == DecisionStage::Cleared)?;
+    Some(UnixMicros(event.unix_us))
+}
+
 /// When it was written for the first time.
 pub(super) fn first_written(decision: &v1::Decision) -> Option<u64> {
     decision.events.iter().find(|event| event.stage() == DecisionStage::Written).map(|event| event.unix_us)
