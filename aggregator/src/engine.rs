@@ -49,7 +49,7 @@ pub use decision::Written;
 pub use evidence::Starts;
 pub use guard::Recorded;
 pub use hold::Held;
-pub(crate) use proxies::merge;
+pub(crate) use proxies::{merge, missing};
 pub use shared::{Logged, Shared, Taken};
 
 /// How long after the end of a second its reports may still arrive: reporters tick on the second, so what is
