@@ -43,5 +43,6 @@ mod the_load_is_what_it_says;
 mod two_replicas_one_acts;
 mod what_a_bad_report_does;
 mod what_hangs_is_known_before_it_times_out;
+mod what_serin_install_prints;
 mod what_the_aggregator_answers;
 mod what_was_counted_is_kept;
