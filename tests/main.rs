@@ -38,6 +38,7 @@ mod the_death_of_the_proxy;
 mod the_filter_imports_only_what_envoy_gives;
 mod the_filter_is_bounded;
 mod the_filter_understands_what_is_shipped;
+mod the_image_is_what_is_deployed;
 mod the_installation_is_sound;
 mod the_load_is_what_it_says;
 mod two_replicas_one_acts;
