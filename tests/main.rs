@@ -41,6 +41,7 @@ mod the_filter_understands_what_is_shipped;
 mod the_image_is_what_is_deployed;
 mod the_installation_is_sound;
 mod the_load_is_what_it_says;
+mod the_roles_are_enough;
 mod two_replicas_one_acts;
 mod what_a_bad_report_does;
 mod what_hangs_is_known_before_it_times_out;

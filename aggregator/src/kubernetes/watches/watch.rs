@@ -162,6 +162,10 @@ fn cause(error: &watcher::Error) -> String {
 
 /// An error with those that it comes of, each of which says only its own part.
 pub(in crate::kubernetes) fn chain(error: &kube::Error) -> String {
+    // What the API server refuses it explains itself.
+    if let kube::Error::Api(status) = error {
+        return format!("{} ({})", status.message, status.code);
+    }
     let mut said = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
