@@ -1,11 +1,12 @@
 //! Do a rollback, another writer, a deleted object and a takeover go as they should on a cluster? On an imitated one in `make test`, and with
 //! `make test-cluster` on the one that KUBECONFIG names: a bare API server with Istio's CRDs is enough. It makes a namespace of its own there,
-//! feeds reports itself, and deletes the namespace in the end.
+//! feeds reports itself, and deletes the namespace in the end, with what is in it.
+
+pub(crate) mod namespace;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
@@ -42,12 +43,7 @@ impl Flows {
 
     /// All of them, in a namespace that is deleted afterwards, whatever happened.
     async fn run(&self) -> Result<()> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let namespace = serde_json::from_value(json!({ "metadata": { "name": self.namespace } }))?;
-        namespaces.create(&PostParams::default(), &namespace).await.context("cannot make a namespace")?;
-        let result = self.all().await;
-        namespaces.delete(&self.namespace, &DeleteParams::default()).await.context("cannot delete the namespace")?;
-        result
+        namespace::with(&self.client, &self.namespace, self.all()).await
     }
 
     async fn all(&self) -> Result<()> {

@@ -32,6 +32,11 @@ pub fn directory() -> PathBuf {
 pub struct Bootstrap(Value, String);
 
 impl Bootstrap {
+    /// One that is no shipped file; the statistics of its requests begin with `stat_prefix`.
+    pub fn new(value: Value, stat_prefix: String) -> Self {
+        Bootstrap(value, stat_prefix)
+    }
+
     /// The file as it is shipped, but on ports that the kernel chooses and with the filter that was built.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod latency;
 mod leases;
 pub mod load;
+pub mod mesh;
 pub mod nats;
 pub mod poll;
 pub mod process;

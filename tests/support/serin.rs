@@ -112,7 +112,15 @@ impl Serin {
     /// # Errors
     /// When `serin` does not answer.
     pub async fn compare(&self, window_s: u32) -> Result<CompareResponse> {
-        let request = CompareRequest { service: "shop".to_owned(), window_s };
+        self.compare_of("shop", window_s).await
+    }
+
+    /// The same of another service.
+    ///
+    /// # Errors
+    /// When `serin` does not answer.
+    pub async fn compare_of(&self, service: &str, window_s: u32) -> Result<CompareResponse> {
+        let request = CompareRequest { service: service.to_owned(), window_s };
         Ok(self.query().compare(request).await.context("serin does not compare")?.into_inner())
     }
 
@@ -121,7 +129,15 @@ impl Serin {
     /// # Errors
     /// When `serin` does not answer.
     pub async fn decisions(&self) -> Result<Vec<Decision>> {
-        let request = ListDecisionsRequest { service: "shop".to_owned(), limit: 0 };
+        self.decisions_of("shop").await
+    }
+
+    /// The same of another service.
+    ///
+    /// # Errors
+    /// When `serin` does not answer.
+    pub async fn decisions_of(&self, service: &str) -> Result<Vec<Decision>> {
+        let request = ListDecisionsRequest { service: service.to_owned(), limit: 0 };
         Ok(self.query().list_decisions(request).await.context("serin lists no decisions")?.into_inner().decisions)
     }
 
