@@ -1,7 +1,13 @@
 //! Are the Roles that `serin install` prints all that Serin needs, and no more than they say? Only a real API server tells: `make test-cluster`
 //! installs what is printed, but for its pods, and runs `serin serve` with the configuration and the token that they would have.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{
@@ -81,14 +87,13 @@ impl Installation {
         self.no_more_is_allowed(client).await.context("no more is allowed")
     }
 
-    async fn what_it_does_is_allowed(&self, kubeconfig: &PathBuf) -> Result<()> {
+    async fn what_it_does_is_allowed(&self, kubeconfig: &Path) -> Result<()> {
         self.apply(&self.routes()).await.context("are Istio's CRDs installed?")?;
         let guard = self.guard();
         let is_known = async || Ok(self.apply(&guard).await.ok());
         poll::until("the cluster to know ReleaseGuards", SOON, is_known).await?;
         let log = self.dir.path().join("log");
-        let mut serin =
-            Serin::start_in(&self.configuration()?, &log, &[], &[("KUBECONFIG", kubeconfig.as_path())]).await?;
+        let mut serin = Serin::start_in(&self.configuration()?, &log, &[], &[("KUBECONFIG", kubeconfig)]).await?;
         leads(&serin).await?;
         let feed = tokio::spawn(gateway(serin.grpc));
         let guards = self.api("serin.dev/v1alpha1", "ReleaseGuard", Some(&self.guarded))?;
