@@ -78,24 +78,33 @@ pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Writte
 async fn abort(client: &Client, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
     let (dry_run, candidate) = (service.rollback.dry_run, &service.candidate);
     let done = match rollout::run(client, namespace, name, candidate, dry_run, REQUEST).await {
-        Ok(true) => format!("Rollout {namespace}/{name}: the update to {candidate} is aborted"),
-        Ok(false) => format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already"),
+        Ok(true) => (true, format!("Rollout {namespace}/{name}: the update to {candidate} is aborted")),
+        Ok(false) => (false, format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already")),
         Err(error) => return Written::Failed(format!("Rollout {namespace}/{name}: {error}")),
     };
-    if dry_run { Written::DryRun(format!("dry run: {done}")) } else { Written::Done(done) }
+    written(dry_run, done)
 }
 
 async fn write(client: &Client, service: &Service, Object { object, namespace, target }: &Object) -> Written {
     let dry_run = service.rollback.dry_run;
     let intent = target.intent(namespace, &service.baseline, &service.candidate);
     let options = Options { dry_run, request: REQUEST, ..Options::default() };
-    let (done, notes) = match apply(client, object, &intent, &options).await {
+    let (changed, done, notes) = match apply(client, object, &intent, &options).await {
         Ok(Applied::Changed { weights, notes, .. }) => {
-            (weights.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), notes)
+            (true, weights.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), notes)
         }
-        Ok(Applied::InEffect { notes }) => (format!("{} gets nothing already", service.candidate), notes),
+        Ok(Applied::InEffect { notes }) => (false, format!("{} gets nothing already", service.candidate), notes),
         Err(error) => return Written::Failed(format!("{object}: {error}")),
     };
     let sentence = notes.iter().fold(format!("{object}: {done}"), |said, note| format!("{said}; {note}"));
-    if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) }
+    written(dry_run, (changed, sentence))
+}
+
+/// `changed`: whether anything had to be.
+fn written(dry_run: bool, (changed, sentence): (bool, String)) -> Written {
+    match (dry_run, changed) {
+        (true, _) => Written::DryRun(format!("dry run: {sentence}")),
+        (false, true) => Written::Done(sentence),
+        (false, false) => Written::InEffect(sentence),
+    }
 }

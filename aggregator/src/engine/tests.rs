@@ -14,6 +14,7 @@ use crate::{
 mod dynamic;
 mod in_the_cluster;
 mod safety;
+mod storms;
 
 const STREAM: StreamId = StreamId(1);
 const START: u64 = 1_000_000;
