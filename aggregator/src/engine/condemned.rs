@@ -3,14 +3,15 @@
 
 mod sentence;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use serin_proto::v1::{self, DecisionStage};
+use serin_proto::v1::{self, DecisionStage, Vantage};
 
 use super::{
     Effect, Written,
-    confirm::{Confirm, Seen, Split},
-    decision, evidence,
+    confirm::{Confirm, Seen},
+    decision,
+    shares::{self, Recent},
 };
 use crate::{
     config::{Rollback, Service},
@@ -24,24 +25,6 @@ const BACK_S: u32 = 3;
 const WRITE_AGAIN: Duration = Duration::from_secs(30);
 /// What cannot be written, and what there is nothing to write of, is tried again after twice as long each time, in the end this often.
 const WRITE_AGAIN_MAX: Duration = Duration::from_secs(15 * 60);
-/// How many past seconds the split before a write is taken from.
-const SPLIT_S: usize = 10;
-
-/// The last seconds' splits.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Recent(VecDeque<Split>);
-
-impl Recent {
-    pub(super) fn push(&mut self, split: Split) {
-        self.0.push_back(split);
-        self.0.drain(..self.0.len().saturating_sub(SPLIT_S));
-    }
-
-    fn sum(&self) -> Split {
-        self.0.iter().fold(Split::default(), |sum, split| sum.plus(*split))
-    }
-}
-
 #[derive(Debug)]
 enum Phase {
     /// [`Effect::RollBack`] is on its way.
@@ -104,7 +87,7 @@ impl Condemned {
             _ => Phase::Writing,
         };
         let is_open = is_written && decision.events.last().is_some_and(|last| last.stage() != DecisionStage::Confirmed);
-        let confirm = is_open.then(|| confirm(service, Split::default(), now));
+        let confirm = is_open.then(|| confirm(service, &Recent::default(), now));
         Condemned { confirm, in_place: is_written, ..Condemned::at(phase, decision) }
     }
 
@@ -160,7 +143,9 @@ impl Condemned {
         (self.last_write, self.served) = (now, 0);
         let is_changed = any(|result| matches!(result, Written::Done(_)));
         self.in_vain = if is_changed { 0 } else { self.in_vain.saturating_add(1) };
-        self.in_place = is_changed || any(|result| matches!(result, Written::InEffect(_)));
+        let is_in_place = is_changed || any(|result| matches!(result, Written::InEffect(_)));
+        let goes_on = !is_changed && is_in_place == self.in_place;
+        self.in_place = is_in_place;
         self.phase = match () {
             // What could not be written is tried again as long as the candidate is served.
             () if self.in_place => Phase::Watching,
@@ -170,7 +155,10 @@ impl Condemned {
         };
         let has_failed = any(|result| matches!(result, Written::Failed(_)));
         let is_open = self.in_place || has_failed || matches!(self.phase, Phase::Left);
-        self.confirm = is_open.then(|| confirm(service, self.recent.sum(), now));
+        if self.confirm.is_none() || !goes_on {
+            let before = std::mem::take(&mut self.recent);
+            self.confirm = is_open.then(|| confirm(service, &before, now));
+        }
         // In any case: without effects it would be taken for the answer to a decision that nobody guards any more.
         vec![Effect::Persist(self.decision.clone())]
     }
@@ -204,9 +192,12 @@ impl Condemned {
 
     /// Takes one complete second.
     pub(super) fn watch(&mut self, service: &Arc<Service>, second: u64, seen: &Second, now: UnixMicros) -> Vec<Effect> {
-        let split = evidence::split(service, second, seen, self.last_write);
-        self.recent.push(split);
-        self.served = self.served << 1 | u64::from(split.candidate > 0);
+        let shares = shares::of(service, second, seen, self.last_write);
+        self.served = self.served << 1 | u64::from(shares.whole.candidate > 0);
+        // What was before the write tells nothing of what came of it.
+        if UnixMicros::from_second(second + 1) > self.last_write {
+            self.recent.push(shares.clone());
+        }
         match self.phase {
             Phase::Writing | Phase::Standby => return Vec::new(),
             Phase::HeldBack => {
@@ -218,13 +209,19 @@ impl Condemned {
         let is_left = matches!(self.phase, Phase::Left);
         // Otherwise it is known that it had no effect.
         let is_asked = self.in_place && !is_left;
-        let told = match self.confirm.as_mut().map(|confirm| (confirm.observe(second, split), confirm.overdue())) {
+        let seen = self.confirm.as_mut().map(|confirm| (confirm.observe(second, &shares), confirm.overdue()));
+        let told = match seen {
             Some((Seen::Zero { after }, _)) => {
-                (self.confirm, self.served) = (None, 0);
-                Some((DecisionStage::Confirmed, sentence::zero(service, after, self.in_place, is_left)))
+                self.list_sources();
+                let how = self.confirm.take().map(|confirm| confirm.how()).unwrap_or_default();
+                self.served = 0;
+                Some((DecisionStage::Confirmed, sentence::zero(service, after, &how, self.in_place, is_left)))
             }
-            Some((Seen::NotInEffect { recent }, _)) if is_asked => {
-                Some((DecisionStage::NotInEffect, sentence::not_in_effect(service, recent)))
+            Some((Seen::NotInEffect, _)) if is_asked => {
+                self.list_sources();
+                let recent = self.recent.sum();
+                let who = self.confirm.as_ref().and_then(|confirm| confirm.who(&recent, &service.candidate));
+                Some((DecisionStage::NotInEffect, sentence::not_in_effect(service, recent.whole, who)))
             }
             Some((Seen::Waiting, false)) if is_asked => return Vec::new(),
             _ => None,
@@ -232,6 +229,13 @@ impl Condemned {
         match told {
             Some((stage, sentence)) => self.say(stage, &sentence, now).into_iter().collect(),
             None => self.enforce(service, now),
+        }
+    }
+
+    /// Puts down who stopped and who did not.
+    fn list_sources(&mut self) {
+        if let Some(confirm) = &self.confirm {
+            self.decision.sources = confirm.sources(&self.recent.sum());
         }
     }
 
@@ -248,15 +252,15 @@ impl Condemned {
         }
         if matches!(self.phase, Phase::Left) || is_over(service, &self.decision, now) {
             self.phase = Phase::Left;
-            self.confirm.get_or_insert_with(|| confirm(service, self.recent.sum(), now));
+            self.confirm.get_or_insert_with(|| confirm(service, &self.recent, now));
             return self.say(DecisionStage::NotInEffect, &sentence::left(service), now).into_iter().collect();
         }
         if !may_write(service, &self.decision, now) {
             return Vec::new();
         }
         (self.phase, self.is_back, self.last_write) = (Phase::Writing, true, now);
-        let share = self.recent.sum().share().unwrap_or_default();
-        let said = self.say(DecisionStage::NotInEffect, &sentence::again(service, share), now);
+        self.list_sources();
+        let said = self.say(DecisionStage::NotInEffect, &sentence::again(service, &self.recent.sum()), now);
         let again = Effect::RollBack { decision: self.decision.id, service: Arc::clone(service) };
         said.into_iter().chain([again]).collect()
     }
@@ -278,6 +282,6 @@ fn is_over(service: &Service, decision: &v1::Decision, now: UnixMicros) -> bool 
     targets.is_empty() && !objects.is_empty() && decision::first_written(decision).is_some_and(is_held_for)
 }
 
-fn confirm(service: &Service, before: Split, now: UnixMicros) -> Confirm {
-    Confirm::new(now, service.rollback.confirm_within, before)
+fn confirm(service: &Service, before: &Recent, now: UnixMicros) -> Confirm {
+    Confirm::new(now, service.rollback.confirm_within, before, service.vantage != Vantage::Inbound)
 }

@@ -50,6 +50,7 @@ pub(super) fn decide(id: u64, verdict: v1::Verdict, now: UnixMicros) -> v1::Deci
         unix_us: now.0,
         verdict: None,
         events: Vec::new(),
+        sources: Vec::new(),
     };
     record(&mut decision, DecisionStage::Decided, &verdict.sentence, now);
     decision.verdict = Some(verdict);

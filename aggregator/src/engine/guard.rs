@@ -8,10 +8,11 @@ use serin_sketch::Counts;
 
 use super::{
     Effect, Held, Learned, NotCleared, Written,
-    condemned::{Condemned, Recent},
+    condemned::Condemned,
     decision,
     evidence::{self, Numbers, Routes, Starts},
     on_trial::OnTrial,
+    shares::{self, Recent},
     verdict,
 };
 use crate::{
@@ -298,7 +299,7 @@ impl Guard {
 
     fn try_candidate(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let seen = slices.second(second);
-        self.recent.push(evidence::split(&self.service, second, seen, UnixMicros(0)));
+        self.recent.push(shares::of(&self.service, second, seen, UnixMicros(0)));
         let served =
             seen.deltas().any(|d| evidence::is_of(&self.service, &d) && d.series.release == self.service.candidate);
         let over = |t: &Running| second.saturating_sub(t.last_candidate) > TRIAL_ENDS_AFTER_S;

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use serin_proto::v1;
 
-use super::super::confirm::Split;
+use super::super::{
+    confirm::few,
+    shares::{Shares, Split},
+};
 use crate::config::Service;
 
-/// The candidate gets nothing. `in_place`: by what serin wrote.
-pub(super) fn zero(service: &Service, after: Duration, in_place: bool, is_left: bool) -> String {
+/// The candidate gets nothing. `how`: it came about. `in_place`: by what serin wrote.
+pub(super) fn zero(service: &Service, after: Duration, how: &str, in_place: bool, is_left: bool) -> String {
     match (in_place, is_left) {
-        (true, false) => format!("candidate share 0.0% after {:.1} s", after.as_secs_f64()),
+        (true, false) => format!("candidate share 0.0% after {:.1} s{how}", after.as_secs_f64()),
         (_, true) => {
             format!("{} gets no requests any more: it was taken out by others, to whom it was left", service.candidate)
         }
@@ -23,30 +26,34 @@ pub(super) fn zero(service: &Service, after: Duration, in_place: bool, is_left: 
     }
 }
 
-/// The time allowed is over.
-pub(super) fn not_in_effect(service: &Service, recent: Split) -> String {
+/// The time allowed is over. `who`: still sends, where that is not everybody.
+pub(super) fn not_in_effect(service: &Service, recent: Split, who: Option<String>) -> String {
     let (within, candidate) = (service.rollback.confirm_within.as_secs(), &service.candidate);
-    match (recent.candidate, recent.others) {
-        (0, 0) => format!("not known whether the rollback took effect: no requests {within} s after it was written"),
-        (0, others) => format!(
+    let share = recent.share().unwrap_or_default() * 100.0;
+    match (recent.candidate, recent.others, who) {
+        (0, 0, _) => {
+            format!("not known whether the rollback took effect: no requests {within} s after it was written")
+        }
+        (0, others, _) => format!(
             "not known yet whether the rollback took effect: {candidate} got none of the last {others} requests, too few \
              to be sure"
         ),
-        _ => format!(
-            "the rollback did not take effect: {within} s after it was written {candidate} still gets {:.1}% of the \
-             requests; check that the proxies read what was written, and whether a route was left alone",
-            recent.share().unwrap_or_default() * 100.0
+        (_, _, Some(who)) => format!(
+            "the rollback did not take effect everywhere: {within} s after it was written {candidate} still gets {share:.1}% of the \
+             requests; {who}; check what these proxies read (`istioctl proxy-status` where it is Istio), or start them again"
+        ),
+        (_, _, None) => format!(
+            "the rollback did not take effect: {within} s after it was written {candidate} still gets {share:.1}% of the \
+             requests; check that the proxies read what was written, and whether a route was left alone"
         ),
     }
 }
 
 /// It is served again, or still.
-pub(super) fn again(service: &Service, share: f64) -> String {
-    format!(
-        "{} is condemned and gets {:.1}% of the requests: writing the rollback again",
-        service.candidate,
-        share * 100.0
-    )
+pub(super) fn again(service: &Service, recent: &Shares) -> String {
+    let share = recent.whole.share().unwrap_or_default() * 100.0;
+    let who = few(recent).map(|who| format!(" from {who}")).unwrap_or_default();
+    format!("{} is condemned and gets {share:.1}% of the requests{who}: writing the rollback again", service.candidate)
 }
 
 /// It is served all the same. `said`: of the target.
