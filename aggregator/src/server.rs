@@ -35,7 +35,7 @@ use crate::{
     kubernetes::{self, NoCluster, hold, leader::Leader},
     metrics::{self, Format},
     module::{self, Module, ModuleError},
-    notify::{Notifier, NotifyError},
+    notify::{self, Notifier, NotifyError},
     paused::PauseFile,
     query::Query,
     shell::{Abroad, Handle, Shell, now},
@@ -126,6 +126,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let holding = kubernetes.clone().map(|client| hold::run(client, handle.clone(), leader.clone()));
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
+    tokio::spawn(notify::stand::run(notifier.clone(), handle.clone(), leader.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
     if let Some(Module { path, sha256, .. }) = &module {

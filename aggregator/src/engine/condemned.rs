@@ -219,9 +219,10 @@ impl Condemned {
             }
             Some((Seen::NotInEffect, _)) if is_asked => {
                 self.list_sources();
-                let recent = self.recent.sum();
-                let who = self.confirm.as_ref().and_then(|confirm| confirm.who(&recent, &service.candidate));
-                Some((DecisionStage::NotInEffect, sentence::not_in_effect(service, recent.whole, who)))
+                self.confirm.as_ref().map(|confirm| {
+                    let lately = confirm.lately(&self.recent);
+                    sentence::overdue(service, lately.whole, confirm.who(&lately, &service.candidate))
+                })
             }
             Some((Seen::Waiting, false)) if is_asked => return Vec::new(),
             _ => None,
@@ -235,7 +236,7 @@ impl Condemned {
     /// Puts down who stopped and who did not.
     fn list_sources(&mut self) {
         if let Some(confirm) = &self.confirm {
-            self.decision.sources = confirm.sources(&self.recent.sum());
+            self.decision.sources = confirm.sources(&confirm.lately(&self.recent));
         }
     }
 

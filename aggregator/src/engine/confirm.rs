@@ -16,6 +16,9 @@ pub(super) use told::few;
 /// Proxies that have to be silent each by itself; of more, those that sent the candidate the most.
 const ALONE_MAX: usize = 100;
 
+/// Who sends requests now is told of so many seconds, and of half the time allowed at the most: before that everybody did.
+const NOW_S: usize = 5;
+
 /// What the data plane shows after a write.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Seen {
@@ -90,6 +93,12 @@ impl Confirm {
 
     pub(super) fn overdue(&self) -> bool {
         self.overdue
+    }
+
+    /// What was sent a moment ago.
+    pub(super) fn lately(&self, recent: &Recent) -> Shares {
+        let half = usize::try_from(self.within.as_secs() / 2).unwrap_or(NOW_S);
+        recent.last(half.clamp(1, NOW_S))
     }
 
     /// One of the rest that sends the candidate requests after the rest was silent did not follow.

@@ -63,7 +63,8 @@ pub(super) fn record(decision: &mut v1::Decision, stage: DecisionStage, sentence
         return false;
     }
     if decision.events.len() >= EVENTS_MAX {
-        let repeats = [DecisionStage::Written, DecisionStage::Failed, DecisionStage::NotInEffect];
+        use DecisionStage::{Failed, NotInEffect, NotKnown, Written};
+        let repeats = [Written, Failed, NotInEffect, NotKnown];
         // The first write stays: from it counts for how long the rollback is held.
         let first = first_written(decision);
         let goes = |event: &v1::DecisionEvent| repeats.contains(&event.stage()) && Some(event.unix_us) != first;

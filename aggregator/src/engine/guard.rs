@@ -178,6 +178,11 @@ impl Guard {
         &self.verdict
     }
 
+    /// The decision by which its candidate is condemned.
+    pub(super) fn condemnation(&self) -> Option<&v1::Decision> {
+        self.condemned.as_ref().map(Condemned::decision)
+    }
+
     /// Takes one complete second. `id`: of the next decision.
     pub(super) fn judge(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let mut effects = match &mut self.condemned {

@@ -18,7 +18,7 @@ use crate::{
 
 /// Proxies told apart in one second: at 100 B each, ten seconds of them are 1 MB for a service on trial. The others count in the whole.
 const PROXIES_MAX: usize = 1_000;
-/// How many past seconds the split before a write, and the one that is told, are taken from.
+/// How many past seconds the split before a write is taken from.
 pub(super) const SECONDS: usize = 10;
 
 /// Requests of one second, or of several.
@@ -89,8 +89,13 @@ impl Recent {
     }
 
     pub(super) fn sum(&self) -> Shares {
+        self.last(SECONDS)
+    }
+
+    /// Of so many seconds at the end.
+    pub(super) fn last(&self, seconds: usize) -> Shares {
         let mut sum = Shares::default();
-        for shares in &self.0 {
+        for shares in self.0.iter().rev().take(seconds) {
             sum.whole = sum.whole.plus(shares.whole);
             shares.by.iter().for_each(|(node, split)| sum.add(node, *split));
         }

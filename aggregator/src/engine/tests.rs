@@ -11,6 +11,7 @@ use crate::{
     report::{self, Counted, Deltas, SeriesKey},
 };
 
+mod by_proxy;
 mod dynamic;
 mod in_the_cluster;
 mod safety;

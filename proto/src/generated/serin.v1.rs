@@ -1105,7 +1105,7 @@ pub struct Decision {
     /// What was done about it, in order.
     #[prost(message, repeated, tag = "7")]
     pub events: ::prost::alloc::vec::Vec<DecisionEvent>,
-    /// Who sends the service its requests, at the last `confirmed` or `not_in_effect`: those that still send the candidate some first, then
+    /// Who sends the service its requests, at the last `confirmed`, `not_in_effect` or `not_known`: those that still send the candidate some first, then
     /// those that were the last to stop, at most 16. Empty where only the release's own sidecars report.
     #[prost(message, repeated, tag = "8")]
     pub sources: ::prost::alloc::vec::Vec<Source>,
@@ -1261,12 +1261,14 @@ pub enum DecisionStage {
     Failed = 3,
     /// The data plane sends the candidate nothing any more.
     Confirmed = 4,
-    /// The candidate still gets traffic after the time allowed.
+    /// The candidate still gets traffic after the time allowed, or again.
     NotInEffect = 5,
     /// A person cleared the condemnation.
     Cleared = 6,
     /// Nothing was written, on purpose: a dry run, or no target is configured.
     NotWritten = 7,
+    /// The time allowed is over, and there were too few requests to tell, or none: the candidate was not seen to get any.
+    NotKnown = 8,
 }
 impl DecisionStage {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1283,6 +1285,7 @@ impl DecisionStage {
             Self::NotInEffect => "DECISION_STAGE_NOT_IN_EFFECT",
             Self::Cleared => "DECISION_STAGE_CLEARED",
             Self::NotWritten => "DECISION_STAGE_NOT_WRITTEN",
+            Self::NotKnown => "DECISION_STAGE_NOT_KNOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1296,6 +1299,7 @@ impl DecisionStage {
             "DECISION_STAGE_NOT_IN_EFFECT" => Some(Self::NotInEffect),
             "DECISION_STAGE_CLEARED" => Some(Self::Cleared),
             "DECISION_STAGE_NOT_WRITTEN" => Some(Self::NotWritten),
+            "DECISION_STAGE_NOT_KNOWN" => Some(Self::NotKnown),
             _ => None,
         }
     }

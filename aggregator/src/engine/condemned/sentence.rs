@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serin_proto::v1;
+use serin_proto::v1::{self, DecisionStage};
 
 use super::super::{
     confirm::few,
@@ -27,33 +27,39 @@ pub(super) fn zero(service: &Service, after: Duration, how: &str, in_place: bool
 }
 
 /// The time allowed is over. `who`: still sends, where that is not everybody.
-pub(super) fn not_in_effect(service: &Service, recent: Split, who: Option<String>) -> String {
+pub(super) fn overdue(service: &Service, recent: Split, who: Option<String>) -> (DecisionStage, String) {
     let (within, candidate) = (service.rollback.confirm_within.as_secs(), &service.candidate);
-    let share = recent.share().unwrap_or_default() * 100.0;
-    match (recent.candidate, recent.others, who) {
-        (0, 0, _) => {
-            format!("not known whether the rollback took effect: no requests {within} s after it was written")
-        }
+    let share = percent(recent);
+    let sentence = match (recent.candidate, recent.others, who) {
+        (0, 0, _) => format!("not known whether the rollback took effect: no requests {within} s after it was written"),
         (0, others, _) => format!(
             "not known yet whether the rollback took effect: {candidate} got none of the last {others} requests, too few \
              to be sure"
         ),
         (_, _, Some(who)) => format!(
-            "the rollback did not take effect everywhere: {within} s after it was written {candidate} still gets {share:.1}% of the \
+            "the rollback did not take effect everywhere: {within} s after it was written {candidate} still gets {share} of the \
              requests; {who}; check what these proxies read (`istioctl proxy-status` where it is Istio), or start them again"
         ),
         (_, _, None) => format!(
-            "the rollback did not take effect: {within} s after it was written {candidate} still gets {share:.1}% of the \
+            "the rollback did not take effect: {within} s after it was written {candidate} still gets {share} of the \
              requests; check that the proxies read what was written, and whether a route was left alone"
         ),
+    };
+    (if recent.candidate == 0 { DecisionStage::NotKnown } else { DecisionStage::NotInEffect }, sentence)
+}
+
+fn percent(split: Split) -> String {
+    match split.share().unwrap_or_default() * 100.0 {
+        share if share > 0.0 && share < 0.1 => "less than 0.1%".to_owned(),
+        share => format!("{share:.1}%"),
     }
 }
 
 /// It is served again, or still.
 pub(super) fn again(service: &Service, recent: &Shares) -> String {
-    let share = recent.whole.share().unwrap_or_default() * 100.0;
+    let share = percent(recent.whole);
     let who = few(recent).map(|who| format!(" from {who}")).unwrap_or_default();
-    format!("{} is condemned and gets {share:.1}% of the requests{who}: writing the rollback again", service.candidate)
+    format!("{} is condemned and gets {share} of the requests{who}: writing the rollback again", service.candidate)
 }
 
 /// It is served all the same. `said`: of the target.

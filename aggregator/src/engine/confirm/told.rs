@@ -17,30 +17,40 @@ const SOURCES_MAX: usize = 16;
 const NAMES_MAX: usize = 3;
 
 impl Confirm {
-    /// Those that still send first, then those that were the last to stop. `recent`: of the last seconds.
+    /// Those that still send first, then those that were the last to stop. `recent`: of a moment ago.
     pub(in super::super) fn sources(&self, recent: &Shares) -> Vec<Source> {
         let mut all: Vec<Source> =
             self.alone.iter().map(|(node, silence)| self.source(node, silence, recent.of(node))).collect();
-        // Those that send some of the candidate's requests and were too few to be told apart.
-        let others = recent.by.iter().filter(|(node, split)| split.candidate > 0 && !self.alone.contains_key(*node));
-        all.extend(
-            others.map(|(node, split)| self.source(node, &Silence::new(self.before.of(node), self.seconds), *split)),
-        );
+        let others = self.senders(recent).filter(|node| !self.alone.contains_key(*node));
+        all.extend(others.map(|node| {
+            let silence = Silence::new(self.before.of(node), self.seconds);
+            self.source(node, &silence, recent.of(node))
+        }));
         let order =
             |source: &Source| (source.state() != SourceState::Sends, std::cmp::Reverse(source.stopped_after_ms));
         all.sort_by(|a, b| {
-            order(a).cmp(&order(b)).then_with(|| b.share.total_cmp(&a.share)).then_with(|| a.node_id.cmp(&b.node_id))
+            let by_share = b.share.total_cmp(&a.share);
+            order(a).cmp(&order(b)).then(by_share).then_with(|| a.node_id.cmp(&b.node_id))
         });
         let more = all.split_off(all.len().min(SOURCES_MAX));
         all.extend(self.together(&more, &all, recent));
         all
     }
 
+    /// Those that still send the candidate requests: what the rest sent before it was silent is over.
+    fn senders<'a>(&'a self, recent: &'a Shares) -> impl Iterator<Item = &'a Arc<str>> {
+        let sends = recent.by.iter().filter(|(_, split)| split.candidate > 0);
+        sends.map(|(node, _)| node).filter(|node| match self.alone.get(*node) {
+            Some(silence) => !silence.is_settled(),
+            None => !self.rest.is_proven(),
+        })
+    }
+
     fn source(&self, node: &str, silence: &Silence, recent: Split) -> Source {
         let state = match () {
-            () if recent.candidate > 0 && !silence.is_proven() => SourceState::Sends,
             () if silence.is_proven() => SourceState::Stopped,
             () if silence.is_gone() => SourceState::Gone,
+            () if recent.candidate > 0 => SourceState::Sends,
             () => SourceState::Quiet,
         };
         let stopped = silence.from.filter(|_| state != SourceState::Sends).map(|from| from.since(self.written));
@@ -66,7 +76,15 @@ impl Confirm {
             let of_listed = listed.iter().fold(Split::default(), |sum, source| sum.plus(shares.of(&source.node_id)));
             shares.whole.minus(of_listed).share().unwrap_or_default()
         };
-        let rest = self.source("", &self.rest, Split::default());
+        let mut rest = self.source("", &self.rest, Split::default());
+        let worst = [SourceState::Sends, SourceState::Quiet]
+            .into_iter()
+            .find(|state| more.iter().any(|one| one.state() == *state));
+        match worst {
+            Some(state) => rest.set_state(state),
+            None if !more.is_empty() && !self.asks_rest() => rest.set_state(SourceState::Stopped),
+            None => {}
+        }
         let stopped = more.iter().map(|source| source.stopped_after_ms).chain([rest.stopped_after_ms]).max();
         Some(Source {
             share_before: theirs(&self.before),
@@ -100,43 +118,29 @@ impl Confirm {
 
     /// Who still sends, where that is not everybody.
     pub(in super::super) fn who(&self, recent: &Shares, candidate: &str) -> Option<String> {
-        let sends = senders(recent);
-        let stopped: Vec<_> = self
-            .alone
-            .iter()
-            .filter(|(node, silence)| silence.is_settled() && recent.of(node).candidate == 0)
-            .collect();
-        if sends.is_empty() || stopped.is_empty() {
-            return None;
-        }
-        let latest = stopped.iter().map(|(_, silence)| self.stopped(silence)).max().unwrap_or_default();
-        let who = match &sends[..] {
-            sends if sends.len() <= NAMES_MAX => listed(sends),
-            sends => format!("{} proxies", sends.len()),
-        };
+        let sends: Vec<&Arc<str>> = self.senders(recent).collect();
+        let stopped: Vec<Duration> =
+            self.alone.values().filter(|silence| silence.is_settled()).map(|silence| self.stopped(silence)).collect();
+        let latest = stopped.iter().max().filter(|_| !sends.is_empty())?;
+        let who = if sends.len() <= NAMES_MAX { listed(&sends, recent) } else { format!("{} proxies", sends.len()) };
         let (verb, stopped) = (if sends.len() == 1 { "sends" } else { "send" }, stopped.len());
-        Some(format!(
-            "{who} still {verb} {candidate} requests; the other {stopped} stopped within {:.1} s",
-            latest.as_secs_f64()
-        ))
+        let latest = latest.as_secs_f64();
+        Some(format!("{who} still {verb} {candidate} requests; the other {stopped} stopped within {latest:.1} s"))
     }
 }
 
 /// Those who send the candidate requests, where they are few.
 pub(in super::super) fn few(recent: &Shares) -> Option<String> {
-    let sends = senders(recent);
-    let is_few = (1..=NAMES_MAX).contains(&sends.len()) && sends.len() < recent.by.len();
-    is_few.then(|| listed(&sends))
-}
-
-fn senders(recent: &Shares) -> Vec<(&str, f64)> {
     let sends = recent.by.iter().filter(|(_, split)| split.candidate > 0);
-    sends.map(|(node, split)| (name(node), split.share().unwrap_or_default())).collect()
+    let sends: Vec<&Arc<str>> = sends.map(|(node, _)| node).collect();
+    let is_few = (1..=NAMES_MAX).contains(&sends.len()) && sends.len() < recent.by.len();
+    is_few.then(|| listed(&sends, recent))
 }
 
-fn listed(sends: &[(&str, f64)]) -> String {
-    let one = |(name, share): &(&str, f64)| format!("{name} ({:.1}% of its own)", share * 100.0);
-    sends.iter().map(one).collect::<Vec<_>>().join(", ")
+fn listed(nodes: &[&Arc<str>], recent: &Shares) -> String {
+    let own = |node: &str| recent.of(node).share().unwrap_or_default() * 100.0;
+    let one = |node: &&Arc<str>| format!("{} ({:.1}% of its own)", name(node), own(node));
+    nodes.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Istio's node ids are `sidecar~ADDRESS~POD.NAMESPACE~DOMAIN`: the pod says enough.

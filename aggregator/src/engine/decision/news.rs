@@ -51,7 +51,7 @@ fn is_good(stage: DecisionStage) -> bool {
 }
 
 fn is_bad(stage: DecisionStage) -> bool {
-    matches!(stage, DecisionStage::Failed | DecisionStage::NotInEffect)
+    matches!(stage, DecisionStage::Failed | DecisionStage::NotInEffect | DecisionStage::NotKnown)
 }
 
 /// What a sentence says, whatever its figures are. Of what holds a rollback back they count: each pause is one of its own.

@@ -120,3 +120,31 @@ fn a_restart_does_not_tell_it_again() {
     let said = told(&mut after, 300, &failing(), &refused());
     assert!(said.iter().all(|(stage, _)| *stage == DecisionStage::NotWritten), "{said:?}");
 }
+
+/// What is told again is what stands now.
+#[test]
+fn only_candidates_that_are_condemned_now_stand() {
+    let (mut world, decision) = condemned(&config(false));
+    let standing = |world: &World| world.engine.standing().iter().map(|decision| decision.id).collect::<Vec<_>>();
+    assert_eq!(standing(&world), [decision.id]);
+    let kept = world.engine.decisions("", 9);
+    let (again, _) = World::new(&config(false), kept.clone());
+    assert_eq!(standing(&again), [decision.id], "after a restart too");
+    let mut next = config(false);
+    next.services[0].candidate = "v3".into();
+    assert!(standing(&World::new(&next, kept).0).is_empty(), "another one is on trial");
+    world.engine.clear("shop", "v2", world.now()).unwrap();
+    assert!(standing(&world).is_empty());
+}
+
+/// A service with hardly any requests: nobody is called, and it is confirmed when there are enough.
+#[test]
+fn too_few_requests_to_tell_are_no_failure() {
+    let (mut world, _) = condemned(&config(false));
+    let written = Written::Done("wrote rds.yaml".into());
+    let said = told(&mut world, HOUR_S, &[], &written);
+    assert!(matches!(&said[..], [(DecisionStage::NotKnown, _)]), "{said:?}");
+    let few = [delta("v1", Outcome::Success, 1)];
+    let said = told(&mut world, 60, &few, &written);
+    assert!(matches!(&said[..], [(DecisionStage::Confirmed, _)]), "{said:?}");
+}
