@@ -35,6 +35,7 @@ mod more_than_it_can_take;
 mod nothing_is_lost_or_doubled;
 mod on_a_cluster;
 mod on_a_mesh;
+mod one_proxy_that_does_not_follow_is_named;
 mod other_controllers_ask_for_the_verdict;
 mod others_are_told_of_decisions;
 mod prometheus_understands_what_is_exposed;

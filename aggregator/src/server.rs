@@ -30,7 +30,7 @@ use crate::{
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
     kubernetes::{self, NoCluster, hold, leader::Leader},
     module::{self, Module, ModuleError},
-    notify::{Notifier, NotifyError},
+    notify::{self, Notifier, NotifyError},
     paused::{Keeper, PauseFile},
     query::Query,
     scrape::Scraped,
@@ -121,6 +121,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let holding = kubernetes.clone().map(|reached| hold::run(reached, handle.clone(), leader.clone()));
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
+    tokio::spawn(notify::stand::run(notifier.clone(), handle.clone(), leader.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
     if let Some(Module { path, sha256, .. }) = &module {
