@@ -44,6 +44,13 @@ pub(crate) const RELEASE: &str = "{release}";
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate"),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Ratio", type_ = "string", json_path = ".status.ratio.text"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = "1"
+    ),
     printcolumn(name = "Needs", type_ = "string", json_path = ".status.needed.text", priority = "1"),
     printcolumn(name = "Action", type_ = "string", json_path = ".spec.action", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -164,7 +171,7 @@ pub struct TargetRef {
 }
 
 /// The kinds of object that have weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum TargetKind {
     /// Istio's.
     VirtualService,

@@ -112,6 +112,13 @@ impl Condemned {
         decision::record(&mut self.decision, stage, sentence, now).then(|| Effect::Persist(self.decision.clone()))
     }
 
+    /// The order to write it was not carried out: it is asked for again.
+    pub(super) fn dropped(&mut self) {
+        if self.is_writing() {
+            self.phase = Phase::HeldBack;
+        }
+    }
+
     pub(super) fn decision(&self) -> &v1::Decision {
         &self.decision
     }

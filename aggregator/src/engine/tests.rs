@@ -7,13 +7,14 @@ use serin_sketch::{Counts, Micros};
 
 use super::*;
 use crate::{
-    config::{Rollback, Safety, Service, Target, Template, Timing},
+    config::{Kubernetes, Rollback, Safety, Service, Target, Template, Timing},
     report::{self, Counted, Deltas, SeriesKey},
 };
 
 mod by_proxy;
 mod dynamic;
 mod in_the_cluster;
+mod restarted;
 mod safety;
 mod storms;
 
