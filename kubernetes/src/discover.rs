@@ -2,7 +2,8 @@
 //!
 //! An object's weights (`shares`) and the pods' labels and ages have to tell the same. Where they do not, nothing is guessed:
 //! a rollback in the wrong direction takes the good release out of traffic. A pair that was found stays for as long as
-//! both releases are there, so that a candidate that gets more and more requests is not taken for the baseline.
+//! both releases are there, so that a candidate that gets more and more requests is not taken for the baseline; until it has got
+//! all of them, since the next one may have the name of the one before (blue and green).
 
 mod shares;
 
@@ -82,14 +83,6 @@ pub enum NoTrial {
 }
 
 impl NoTrial {
-    /// The one that takes all requests, if it is that.
-    pub(crate) fn release(&self) -> Option<&str> {
-        match self {
-            NoTrial::OneRelease { release } => release.as_deref(),
-            _ => None,
-        }
-    }
-
     /// For the `reason` of a condition.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -111,7 +104,8 @@ pub fn release_of(labels: &BTreeMap<String, String>) -> Option<&str> {
     told.find(|release| !release.is_empty()).map(String::as_str)
 }
 
-/// Finds baseline and candidate. `namespace`: of the ReleaseGuard. `before`: what was found the last time.
+/// Finds baseline and candidate. `namespace`: of the ReleaseGuard. `before`: what was found the last time, unless its
+/// candidate has got all requests since.
 ///
 /// # Errors
 /// When there is no trial, or it cannot be told which release is on trial.

@@ -40,6 +40,8 @@ pub struct Around<'a> {
     pub pods: Result<&'a [Seen], &'a str>,
     /// What was guarded before.
     pub before: Option<&'a Pair>,
+    /// Whether its candidate had all requests when that was looked at last.
+    pub promoted: bool,
     /// Who guards its service already.
     pub taken: Option<&'a str>,
     /// By our own clock.
@@ -55,6 +57,8 @@ pub enum Outcome {
         pair: Pair,
         /// What should be mended all the same.
         note: Option<Unready>,
+        /// Whether the candidate has all requests: its trial is over, and of what gets requests next nothing is known.
+        promoted: bool,
     },
     /// Do not act.
     Wait {
@@ -62,6 +66,8 @@ pub enum Outcome {
         why: Unready,
         /// What was guarded before is judged on.
         judged: Option<Pair>,
+        /// As above.
+        promoted: bool,
     },
 }
 
@@ -69,9 +75,9 @@ pub enum Outcome {
 pub fn reconcile(guard: &ReleaseGuard, around: &Around<'_>) -> Outcome {
     let before = around.before.filter(|before| is_as_named(guard, before));
     match found(guard, around, before) {
-        Ok((pair, note)) => Outcome::Guard { pair, note },
-        Err(why @ Unready::Taken { .. }) => Outcome::Wait { why, judged: None },
-        Err(why) => Outcome::Wait { why, judged: before.cloned() },
+        Ok(Found { pair, note, promoted }) => Outcome::Guard { pair, note, promoted },
+        Err(why @ Unready::Taken { .. }) => Outcome::Wait { why, judged: None, promoted: false },
+        Err(why) => Outcome::Wait { why, judged: before.cloned(), promoted: before.is_some() && around.promoted },
     }
 }
 
@@ -91,13 +97,20 @@ pub fn full_name(guard: &ReleaseGuard) -> String {
     format!("{}/{}", guard.namespace().unwrap_or_default(), guard.name_any())
 }
 
+/// What is guarded.
+struct Found {
+    pair: Pair,
+    note: Option<Unready>,
+    promoted: bool,
+}
+
 /// Whether the spec does not say otherwise.
 fn is_as_named(guard: &ReleaseGuard, pair: &Pair) -> bool {
     let fits = |named: &Option<String>, release: &String| named.as_ref().is_none_or(|named| named == release);
     fits(&guard.spec.baseline, &pair.baseline) && fits(&guard.spec.candidate, &pair.candidate)
 }
 
-fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Result<(Pair, Option<Unready>), Unready> {
+fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Result<Found, Unready> {
     if let Some(by) = around.taken {
         return Err(Unready::Taken { service: guard.spec.service.clone(), by: by.to_owned() });
     }
@@ -116,11 +129,11 @@ fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Re
         }
         objects.push((target, object));
     }
-    let (pair, mut note) = pair(guard, &objects, around, before)?;
+    let Found { pair, mut note, promoted } = pair(guard, &objects, around, before)?;
     if acts {
         note = planned(guard, &objects, &pair)?.or(note);
     }
-    Ok((pair, note.or_else(|| skewed(guard, around))))
+    Ok(Found { pair, note: note.or_else(|| skewed(guard, around)), promoted })
 }
 
 /// As `VirtualService shop/shop`.
@@ -135,53 +148,61 @@ fn pair(
     objects: &[(&TargetRef, &Value)],
     around: &Around<'_>,
     before: Option<&Pair>,
-) -> Result<(Pair, Option<Unready>), Unready> {
+) -> Result<Found, Unready> {
     if let Some(pair) = guard.spec.pair() {
         // Named ones need no pods that say their release. But where they do, and all of the baseline's are down, nobody would be left.
         let pods = around.pods.map(|pods| pods::by_release(pods::of_service(pods, &guard.spec.service)));
         return match discover::is_served(&pods.unwrap_or_default(), &pair.baseline) {
             Err(why @ NoTrial::BaselineNotReady { .. }) => Err(why.into()),
-            _ => Ok((pair, None)),
+            _ => Ok(Found { pair, note: None, promoted: false }),
         };
     }
     let namespace = guard.namespace().unwrap_or_default();
     let pods = around.pods.map_err(|why| Unready::NotWatched { what: "pods".to_owned(), why: why.to_owned() })?;
     let pods = pods::by_release(pods::of_service(pods, &guard.spec.service));
+    // What was promoted is stable, and a release of the other's name that comes next is another one.
+    let running = before.filter(|_| !around.promoted);
     let mut each: Vec<Result<Pair, NoTrial>> = objects
         .iter()
-        .map(|(target, object)| discover(object, target, &namespace, &pods, before).or_else(|why| named(guard, why)))
+        .map(|(target, object)| discover(object, target, &namespace, &pods, running).or_else(|why| named(guard, why)))
         .collect();
     if each.is_empty() {
-        each.push(discover::newest(&pods, before).or_else(|why| named(guard, why)));
+        each.push(discover::newest(&pods, running).or_else(|why| named(guard, why)));
     }
     let mut pairs = Vec::new();
-    let mut between = None;
+    let mut between = Vec::new();
     for one in each {
         match one {
             Ok(pair) if pairs.contains(&pair) => {}
             Ok(pair) => pairs.push(pair),
             // A route that has only one release may be for testers, and between two trials all have.
-            Err(why @ NoTrial::OneRelease { .. }) => between = between.or(Some(why)),
+            Err(NoTrial::OneRelease { release }) => between.push(release),
             Err(why) => return Err(why.into()),
         }
     }
-    let (pair, note) = match (pairs.as_slice(), between) {
-        ([pair], _) => (pair.clone(), None),
-        ([one, other, ..], _) => return Err(Unready::Disagree { one: one.clone(), other: other.clone() }),
-        // The candidate is out of traffic, or has all of it: it is kept in sight until the next one comes.
-        ([], Some(why @ NoTrial::OneRelease { .. })) => match (before, why.release()) {
-            (Some(before), Some(release)) if release == before.baseline || release == before.candidate => {
-                (before.clone(), Some(why.into()))
-            }
-            _ => return Err(why.into()),
-        },
-        ([], why) => return Err(why.unwrap_or(NoTrial::OneRelease { release: None }).into()),
+    let found = match pairs.as_slice() {
+        [pair] => Found { pair: pair.clone(), note: None, promoted: false },
+        [one, other, ..] => return Err(Unready::Disagree { one: one.clone(), other: other.clone() }),
+        [] => kept(before, &between)?,
     };
-    if !is_as_named(guard, &pair) {
-        return Err(Unready::NotAsNamed { pair });
+    if !is_as_named(guard, &found.pair) {
+        return Err(Unready::NotAsNamed { pair: found.pair });
     }
-    discover::is_served(&pods, &pair.baseline)?;
-    Ok((pair, note))
+    discover::is_served(&pods, &found.pair.baseline)?;
+    Ok(found)
+}
+
+/// The candidate is out of traffic, or has all of it: it is kept in sight until the next one comes.
+fn kept(before: Option<&Pair>, between: &[Option<String>]) -> Result<Found, NoTrial> {
+    let release = between.first().cloned().flatten();
+    let is_one_of = |pair: &&Pair| release.as_ref().is_some_and(|one| *one == pair.baseline || *one == pair.candidate);
+    match before.filter(is_one_of) {
+        Some(pair) => {
+            let promoted = between.iter().all(|release| release.as_ref() == Some(&pair.candidate));
+            Ok(Found { pair: pair.clone(), note: Some(NoTrial::OneRelease { release }.into()), promoted })
+        }
+        None => Err(NoTrial::OneRelease { release }),
+    }
 }
 
 /// Where the ages do not tell which is which, but the spec does.

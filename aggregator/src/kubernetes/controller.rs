@@ -163,8 +163,8 @@ impl Controller {
             if telling.uid != kept.guard.uid() {
                 *telling = Telling::of(kept, self.began);
             }
-            let Kept { guard, ready, pair, .. } = kept;
-            let known = Known { guard, ready, pair: pair.as_ref(), verdict, decision };
+            let Kept { guard, ready, pair, promoted, .. } = kept;
+            let known = Known { guard, ready, pair: pair.as_ref(), promoted: *promoted, verdict, decision };
             let status = status(&known, &telling.conditions, now());
             let news = telling.told.news(verdict, decision);
             telling.conditions.clone_from(&status.conditions);

@@ -40,6 +40,8 @@ pub(super) struct Kept {
     pub(super) ready: Ready,
     /// What is judged.
     pub(super) pair: Option<Pair>,
+    /// Whether its candidate has all requests.
+    pub(super) promoted: bool,
     service: Option<Arc<Service>>,
     starts: Starts,
 }
@@ -149,20 +151,23 @@ fn look(guard: &Arc<ReleaseGuard>, world: &World<'_>, before: Option<&Kept>, tak
     // After a restart: what the status says.
     let status = guard.status.as_ref();
     let shown = || Some(Pair { baseline: status?.baseline.clone()?, candidate: status?.candidate.clone()? });
-    let pair = match before {
-        Some(before) => before.pair.clone(),
-        None => shown(),
+    let (pair, promoted) = match before {
+        Some(before) => (before.pair.clone(), before.promoted),
+        None => (shown(), status.is_some_and(|status| status.promoted)),
     };
-    let around = Around { targets: &targets, pods, before: pair.as_ref(), taken, now: world.now };
+    let around = Around { targets: &targets, pods, before: pair.as_ref(), promoted, taken, now: world.now };
     let starts = starts(guard, pods.unwrap_or_default(), world.now);
-    let (pair, note) = match reconcile(guard, &around) {
-        Outcome::Guard { pair, note } => (pair, note),
-        Outcome::Wait { why, judged } => return Some(Kept { starts, ..wait(guard, before, &why, judged) }),
+    let (pair, note, promoted) = match reconcile(guard, &around) {
+        Outcome::Guard { pair, note, promoted } => (pair, note, promoted),
+        Outcome::Wait { why, judged, promoted } => {
+            return Some(Kept { starts, promoted, ..wait(guard, before, &why, judged) });
+        }
     };
     Some(match service::of(&guard.spec, &namespace, &pair) {
         Ok(service) => {
             let ready = note.map_or_else(|| Ready::guarding(&pair), |note| Ready::of(true, &note));
-            Kept { guard: Arc::clone(guard), ready, pair: Some(pair), service: Some(Arc::new(service)), starts }
+            let service = Some(Arc::new(service));
+            Kept { guard: Arc::clone(guard), ready, pair: Some(pair), promoted, service, starts }
         }
         Err(why) => {
             let judged = before.and_then(|before| before.pair.clone());
@@ -181,7 +186,8 @@ fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged:
     });
     let pair = judged.filter(|_| held.is_some());
     let starts = before.map(|before| before.starts.clone()).unwrap_or_default();
-    Kept { guard: Arc::clone(guard), ready: Ready::of(false, why), pair, service: held, starts }
+    let promoted = before.is_some_and(|before| before.promoted);
+    Kept { guard: Arc::clone(guard), ready: Ready::of(false, why), pair, promoted, service: held, starts }
 }
 
 /// When the pods of a service were started, by name and by address. Where a node's clock is off, nobody knows.

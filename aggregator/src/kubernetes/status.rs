@@ -18,6 +18,7 @@ pub(super) struct Known<'a> {
     pub(super) guard: &'a ReleaseGuard,
     pub(super) ready: &'a Ready,
     pub(super) pair: Option<&'a Pair>,
+    pub(super) promoted: bool,
     pub(super) verdict: Option<&'a Verdict>,
     /// The newest one about its service.
     pub(super) decision: Option<&'a Decision>,
@@ -55,6 +56,7 @@ pub(super) fn status(known: &Known<'_>, earlier: &[Condition], now: Timestamp) -
         observed_generation: known.guard.metadata.generation,
         baseline: known.pair.map(|pair| pair.baseline.clone()),
         candidate: known.pair.map(|pair| pair.candidate.clone()),
+        promoted: known.promoted,
         verdict: verdict.and_then(|verdict| state(verdict.state())),
         sentence: verdict.map(|verdict| verdict.sentence.clone()),
         ratio: verdict.and_then(ratio),
@@ -77,8 +79,8 @@ pub(super) fn noticed(status: &ReleaseGuardStatus) -> String {
     let needed = status.needed.as_ref().map(|needed| &needed.text);
     let said = |condition: &Condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone());
     let conditions: Vec<_> = status.conditions.iter().map(said).collect();
-    let ReleaseGuardStatus { observed_generation, baseline, candidate, verdict, sentence, .. } = status;
-    format!("{:?}", (observed_generation, baseline, candidate, verdict, sentence, ratio, needed, conditions))
+    let ReleaseGuardStatus { observed_generation, baseline, candidate, promoted, verdict, sentence, .. } = status;
+    format!("{:?}", (observed_generation, baseline, candidate, promoted, verdict, sentence, ratio, needed, conditions))
 }
 
 /// The latency with the most evidence for a regression.
@@ -162,7 +164,7 @@ mod tests {
     ) -> ReleaseGuardStatus {
         let pair = Pair { baseline: "v1".to_owned(), candidate: "v2".to_owned() };
         let (guard, ready) = (guard(), Ready::guarding(&pair));
-        let known = Known { guard: &guard, ready: &ready, pair: Some(&pair), verdict, decision };
+        let known = Known { guard: &guard, ready: &ready, pair: Some(&pair), promoted: false, verdict, decision };
         status(&known, earlier, Timestamp::from_second(second).unwrap())
     }
 

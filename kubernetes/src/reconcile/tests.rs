@@ -65,7 +65,7 @@ fn v1_v2() -> Pair {
 
 fn reconciled(guard: &ReleaseGuard, target: Target, pods: &[Seen], before: Option<&Pair>) -> Outcome {
     let targets = vec![target; guard.spec.targets.len()];
-    reconcile(guard, &Around { targets: &targets, pods: Ok(pods), before, taken: None, now: at(NOW) })
+    reconcile(guard, &Around { targets: &targets, pods: Ok(pods), before, promoted: false, taken: None, now: at(NOW) })
 }
 
 #[track_caller]
@@ -80,7 +80,7 @@ fn said(outcome: &Outcome) -> (&'static str, String) {
 
 #[test]
 fn a_pair_that_is_found_or_named_is_guarded() {
-    let ready = Outcome::Guard { pair: v1_v2(), note: None };
+    let ready = Outcome::Guard { pair: v1_v2(), note: None, promoted: false };
     let found = |guard: &ReleaseGuard| reconciled(guard, Target::Found(canary()), &pods(), None);
     assert_eq!(found(&guard(|_| ())), ready);
     let both = json!({ "baseline": "v1", "candidate": "v2" });
@@ -93,7 +93,8 @@ fn a_pair_that_is_found_or_named_is_guarded() {
     // Named ones need no pods, and nobody to tell of them.
     let named = guard(|guard| *guard = with(guard.clone(), "/spec", both));
     let targets = [Target::Found(canary())];
-    let blind = Around { targets: &targets, pods: Err("forbidden"), before: None, taken: None, now: at(NOW) };
+    let blind =
+        Around { targets: &targets, pods: Err("forbidden"), before: None, promoted: false, taken: None, now: at(NOW) };
     assert_eq!(reconcile(&named, &blind), ready);
     // Without a target nothing is changed, and the newest release is on trial.
     let notify = guard(|guard| {
@@ -230,7 +231,69 @@ fn without_a_candidate_nothing_is_guarded() {
     // Until something else comes.
     let next = [pod("shop", "v2", 2_000), pod("shop", "v3", 5_000)];
     let outcome = reconciled(&guard(|_| ()), Target::Found(split(&[("v2", 90), ("v3", 10)])), &next, Some(&v1_v2()));
-    assert!(matches!(&outcome, Outcome::Guard { pair, note: None } if pair.candidate == "v3"), "{outcome:?}");
+    assert!(matches!(&outcome, Outcome::Guard { pair, note: None, .. } if pair.candidate == "v3"), "{outcome:?}");
+}
+
+/// Blue and green: v2 was promoted, and then there is a new v1. It is on trial, whatever it was before.
+#[test]
+fn after_a_promotion_the_next_of_that_name_is_on_trial() {
+    let (mut before, mut promoted) = (v1_v2(), false);
+    let mut step = |weights: &[(&str, u32)], pods: &[Seen]| {
+        let targets = [Target::Found(split(weights))];
+        let around =
+            Around { targets: &targets, pods: Ok(pods), before: Some(&before), promoted, taken: None, now: at(NOW) };
+        let outcome = reconcile(&guard(|_| ()), &around);
+        match &outcome {
+            Outcome::Guard { pair, promoted: all, .. } => (before, promoted) = (pair.clone(), *all),
+            Outcome::Wait { judged, promoted: all, .. } => {
+                (before, promoted) = (judged.clone().unwrap_or(before.clone()), *all);
+            }
+        }
+        (said(&outcome).0, before.candidate.clone())
+    };
+    let told = |reason, candidate: &str| (reason, candidate.to_owned());
+    let young = [pod("shop", "v1", 5_000), pod("shop", "v2", 2_000)];
+    // As long as v2 was not promoted, and where its rollback is what gave v1 everything, a v1 that was made again is what it was.
+    assert_eq!(step(&[("v1", 90), ("v2", 10)], &young), told("", "v2"));
+    assert_eq!(step(&[("v1", 100), ("v2", 0)], &young), told("OneRelease", "v2"));
+    assert_eq!(step(&[("v1", 90), ("v2", 10)], &young), told("", "v2"));
+    assert_eq!(step(&[("v2", 100), ("v1", 0)], &pods()), told("OneRelease", "v2"));
+    // The old v1 gets requests again: who means that?
+    assert_eq!(step(&[("v2", 90), ("v1", 10)], &pods()), told("AgeAgainstWeight", "v2"));
+    assert_eq!(step(&[("v2", 90), ("v1", 10)], &young), told("", "v1"));
+    assert_eq!(step(&[("v2", 20), ("v1", 80)], &young), told("", "v1"));
+    assert_eq!(step(&[("v1", 100)], &young[..1]), told("NoPods", "v1"));
+    let green = [pod("shop", "v1", 5_000), pod("shop", "v2", 7_000)];
+    assert_eq!(step(&[("v1", 100), ("v2", 0)], &green), told("OneRelease", "v1"));
+    assert_eq!(step(&[("v1", 90), ("v2", 10)], &green), told("", "v2"));
+}
+
+/// Of two targets one has v2 alone: it is not promoted.
+#[test]
+fn promoted_in_one_of_two_targets_is_not_promoted() {
+    let two = guard(|guard| {
+        let other = json!({ "kind": "VirtualService", "name": "other", "host": "shop" });
+        guard["spec"]["targets"].as_array_mut().unwrap().push(other);
+    });
+    let check = |other: [u32; 2], expected: bool| {
+        let [v1, v2] = other;
+        let targets =
+            [[("v1", 0), ("v2", 100)], [("v1", v1), ("v2", v2)]].map(|weights| Target::Found(split(&weights)));
+        let (pods, before) = (pods(), v1_v2());
+        let around = Around {
+            targets: &targets,
+            pods: Ok(&pods),
+            before: Some(&before),
+            promoted: false,
+            taken: None,
+            now: at(NOW),
+        };
+        let outcome = reconcile(&two, &around);
+        assert!(matches!(&outcome, Outcome::Guard { promoted, .. } if *promoted == expected), "{other:?}: {outcome:?}");
+    };
+    check([0, 100], true);
+    check([50, 50], false);
+    check([100, 0], false);
 }
 
 /// Every pod of the stable release was made again, on other nodes, before anybody looked: half of the requests each tells nothing.
@@ -242,7 +305,7 @@ fn pods_that_were_made_again_do_not_turn_the_trial_round() {
     };
     let pods = [of("v1", 5_000, 1_000), of("v2", 2_000, 2_000)];
     let outcome = reconciled(&guard(|_| ()), Target::Found(split(&[("v1", 50), ("v2", 50)])), &pods, None);
-    assert_eq!(outcome, Outcome::Guard { pair: v1_v2(), note: None });
+    assert_eq!(outcome, Outcome::Guard { pair: v1_v2(), note: None, promoted: false });
 }
 
 /// The releases are named, but the object does not have them so.
@@ -298,13 +361,18 @@ fn two_targets_that_differ() {
     pods.push(pod("shop", "v3", 5_000));
     let check = |other: Value| {
         let targets = [Target::Found(canary()), Target::Found(other)];
-        let around = Around { targets: &targets, pods: Ok(&pods), before: None, taken: None, now: at(NOW) };
+        let around =
+            Around { targets: &targets, pods: Ok(&pods), before: None, promoted: false, taken: None, now: at(NOW) };
         reconcile(&two, &around)
     };
     assert_eq!(said(&check(split(&[("v2", 90), ("v3", 10)]))).0, "TargetsDisagree");
-    assert_eq!(check(split(&[("v1", 50), ("v2", 50)])), Outcome::Guard { pair: v1_v2(), note: None });
+    assert_eq!(check(split(&[("v1", 50), ("v2", 50)])), Outcome::Guard { pair: v1_v2(), note: None, promoted: false });
     let out = check(split(&[("v1", 100), ("v2", 0)]));
-    assert_eq!(out, Outcome::Guard { pair: v1_v2(), note: None }, "out of traffic in one of them already");
+    assert_eq!(
+        out,
+        Outcome::Guard { pair: v1_v2(), note: None, promoted: false },
+        "out of traffic in one of them already"
+    );
 }
 
 /// Where another controller drives the weights, `notify` is what is advised: then it is no obstacle.
@@ -312,7 +380,10 @@ fn two_targets_that_differ() {
 fn notify_changes_nothing_and_so_minds_no_owner() {
     let notify = guard(|guard| guard["spec"]["action"] = "notify".into());
     let object = with(canary(), "/metadata", json!({ "annotations": { "flagger.app/x": "y" } }));
-    assert_eq!(reconciled(&notify, Target::Found(object), &pods(), None), Outcome::Guard { pair: v1_v2(), note: None });
+    assert_eq!(
+        reconciled(&notify, Target::Found(object), &pods(), None),
+        Outcome::Guard { pair: v1_v2(), note: None, promoted: false }
+    );
 }
 
 #[test]
@@ -329,8 +400,14 @@ fn of_two_guards_the_older_one_wins() {
     assert_eq!(owners(guards[..1].iter().chain(&guards[2..])).get("shop").map(String::as_str), Some("prod/a"));
     let targets = [Target::Found(canary())];
     let before = v1_v2();
-    let around =
-        Around { targets: &targets, pods: Ok(&[]), before: Some(&before), taken: Some("prod/c"), now: at(NOW) };
+    let around = Around {
+        targets: &targets,
+        pods: Ok(&[]),
+        before: Some(&before),
+        promoted: false,
+        taken: Some("prod/c"),
+        now: at(NOW),
+    };
     let outcome = reconcile(&guards[0], &around);
     assert_eq!(said(&outcome), ("ServiceTaken", "shop is guarded by prod/c already: delete one of the two".to_owned()));
     assert!(matches!(outcome, Outcome::Wait { judged: None, .. }), "the other one judges it");

@@ -121,6 +121,30 @@ fn a_restart_goes_on_with_the_pair_of_the_status() {
     assert_eq!(seen(&mut guards, &[found], Some(Target::Missing)), ["guard shop v2 held"]);
 }
 
+/// Blue and green, across a restart between the promotion of v2 and the next v1.
+#[test]
+fn a_promotion_is_remembered() {
+    let found = |status: Value| {
+        guard("shop", |guard| {
+            guard["spec"].as_object_mut().unwrap().retain(|key, _| key != "baseline" && key != "candidate");
+            guard["status"] = status;
+        })
+    };
+    let (old, young) = ([pod("v1", 1_000), pod("v2", 2_000)], [pod("v1", 5_000), pod("v2", 2_000)]);
+    let shop = [found(json!({}))];
+    let mut guards = Guards::default();
+    let mut told = |split_as, pods| seen_with(&mut guards, &shop, Some(split(split_as)), pods);
+    assert_eq!(told([90, 10, 0], &old), ["guard shop v2 acting"]);
+    assert_eq!(told([0, 100, 0], &old), NONE);
+    assert_eq!(told([10, 90, 0], &young), ["guard shop v1 acting"]);
+    let after = |promoted: bool| {
+        let shop = [found(json!({ "baseline": "v1", "candidate": "v2", "promoted": promoted }))];
+        seen_with(&mut Guards::default(), &shop, Some(split([10, 90, 0])), &young)
+    };
+    assert_eq!(after(true), ["guard shop v1 acting"]);
+    assert_eq!(after(false), ["guard shop v2 acting"], "its trial goes on");
+}
+
 #[test]
 fn of_two_guards_of_a_service_the_older_one_is_heard() {
     let older = guard("z", |_| ());
