@@ -49,6 +49,7 @@ fn pod(app: &str, release: &str, created: i64) -> Seen {
         created: at(created),
         started: Some(at(created + 1)),
         is_ready: true,
+        is_leaving: false,
         owner: None,
         owner_created: None,
     }

@@ -238,6 +238,7 @@ fn pod(release: &str, second: i64) -> pods::Seen {
         created: at(second),
         started: None,
         is_ready: true,
+        is_leaving: false,
         owner: None,
         owner_created: None,
     }
