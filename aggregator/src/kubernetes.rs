@@ -15,8 +15,11 @@ use std::time::Duration;
 
 use kube::Client;
 use serin_kubernetes::{
-    apply::{Applied, Options, apply},
-    connect, rollout,
+    apply::{Applied, ApplyError, Options, apply},
+    connect,
+    object::ObjectRef,
+    plan::Obstacle,
+    rollout,
 };
 
 pub use controller::run as control;
@@ -56,12 +59,20 @@ pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
 
 /// Writes a service's objects, one after the other.
 pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Written> {
+    let objects = &service.rollback.objects;
     let mut written = Vec::new();
-    for object in &service.rollback.objects {
-        written.push(match client {
-            Some(client) => write(client, service, object).await,
-            None => Written::Failed(format!("{}: serin was started without a cluster: restart it", object.object)),
-        });
+    match client {
+        Some(client) => {
+            let mut answers = Vec::new();
+            for object in objects {
+                answers.push((&object.object, try_write(client, service, object).await));
+            }
+            written.extend(told(answers, service.rollback.dry_run));
+        }
+        None => {
+            let without = |of: &Object| format!("{}: serin was started without a cluster: restart it", of.object);
+            written.extend(objects.iter().map(without).map(Written::Failed));
+        }
     }
     if let Some(rollout) = &service.rollback.rollout {
         written.push(match client {
@@ -85,17 +96,64 @@ async fn abort(client: &Client, service: &Service, Rollout { namespace, name }: 
     if dry_run { Written::DryRun(format!("dry run: {done}")) } else { Written::Done(done) }
 }
 
-async fn write(client: &Client, service: &Service, Object { object, namespace, target }: &Object) -> Written {
+async fn write(client: &Client, service: &Service, object: &Object) -> Written {
+    try_write(client, service, object).await.unwrap_or_else(|error| failed(&object.object, &error))
+}
+
+fn failed(object: &ObjectRef, error: &ApplyError) -> Written {
+    Written::Failed(format!("{object}: {error}"))
+}
+
+/// What became of each object. Where one is rolled back, another one that sends nothing to the candidate is as it should be.
+fn told(answers: Vec<(&ObjectRef, Result<Written, ApplyError>)>, dry_run: bool) -> Vec<Written> {
+    let any = answers.iter().any(|(_, answer)| answer.is_ok());
+    let told = |(object, answer): (&ObjectRef, Result<Written, ApplyError>)| match answer {
+        Ok(written) => written,
+        Err(ApplyError::Refused(Obstacle::NoCandidate { candidate })) if any => {
+            let sentence = format!("{object}: no route sends anything to {candidate}, nothing to change");
+            if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) }
+        }
+        Err(error) => failed(object, &error),
+    };
+    answers.into_iter().map(told).collect()
+}
+
+async fn try_write(client: &Client, service: &Service, of: &Object) -> Result<Written, ApplyError> {
+    let Object { object, namespace, target } = of;
     let dry_run = service.rollback.dry_run;
     let intent = target.intent(namespace, &service.baseline, &service.candidate);
     let options = Options { dry_run, request: REQUEST, ..Options::default() };
-    let (done, notes) = match apply(client, object, &intent, &options).await {
-        Ok(Applied::Changed { weights, notes, .. }) => {
+    let (done, notes) = match apply(client, object, &intent, &options).await? {
+        Applied::Changed { weights, notes, .. } => {
             (weights.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), notes)
         }
-        Ok(Applied::InEffect { notes }) => (format!("{} gets nothing already", service.candidate), notes),
-        Err(error) => return Written::Failed(format!("{object}: {error}")),
+        Applied::InEffect { notes } => (format!("{} gets nothing already", service.candidate), notes),
     };
     let sentence = notes.iter().fold(format!("{object}: {done}"), |said, note| format!("{said}; {note}"));
-    if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) }
+    Ok(if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serin_kubernetes::{intent::Intent, release_guard::TargetKind};
+
+    use super::*;
+
+    /// The gateway has v2, and the mesh not yet.
+    #[test]
+    fn an_object_without_the_candidate_fails_only_where_no_other_has_it() {
+        let object = |name| ObjectRef::new(TargetKind::VirtualService, "prod", name).unwrap();
+        let (gateway, mesh) = (object("gateway"), object("mesh"));
+        let candidate = Intent::subsets("shop", "prod", "v1", "v2").candidate;
+        let without = || Err(ApplyError::Refused(Obstacle::NoCandidate { candidate: candidate.clone() }));
+        let done = || Written::Done("v2 10 -> 0".to_owned());
+        let written = told(vec![(&mesh, without()), (&gateway, Ok(done()))], false);
+        let [Written::Done(said), second] = written.as_slice() else { panic!("{written:?}") };
+        assert_eq!(*second, done());
+        assert!(said.starts_with("VirtualService prod/mesh: no route sends anything to shop"), "{said}");
+        let dry = told(vec![(&gateway, Ok(Written::DryRun("dry run".to_owned()))), (&mesh, without())], true);
+        assert!(matches!(&dry[1], Written::DryRun(_)), "{dry:?}");
+        let none = told(vec![(&gateway, without()), (&mesh, Err(ApplyError::Unauthorized))], false);
+        assert!(none.iter().all(|written| matches!(written, Written::Failed(_))), "{none:?}");
+    }
 }

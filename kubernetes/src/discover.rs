@@ -131,6 +131,11 @@ pub fn discover(
     Ok(pair)
 }
 
+/// Whether the object's weights give a release requests.
+pub(crate) fn has_share(object: &Value, target: &TargetRef, namespace: &str, release: &str) -> bool {
+    shares::of(object, target, namespace).is_ok_and(|shares| shares.get(release).is_some_and(|share| *share > 0.0))
+}
+
 /// Whether there is somewhere to send the requests of a baseline.
 pub(crate) fn is_served(pods: &[Pod], baseline: &str) -> Result<(), NoTrial> {
     let release = || baseline.to_owned();

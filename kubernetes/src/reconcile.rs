@@ -3,6 +3,7 @@
 //! Nothing is done on a guess. Where something does not fit, what was guarded before is judged on, but not acted on, and a
 //! condition says why and what to do.
 
+mod targets;
 mod unready;
 
 use std::collections::BTreeMap;
@@ -15,10 +16,11 @@ pub use unready::Unready;
 
 use crate::{
     discover::{self, NoTrial, Pair, discover},
-    plan::{self, Obstacle, Plan},
+    plan,
     pods::{self, Seen},
     release_guard::{Action, ReleaseGuard, TargetRef},
 };
+use targets::{is_tidied, planned, told, unlabelled};
 
 /// What is known of a target.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +77,8 @@ pub enum Outcome {
 pub fn reconcile(guard: &ReleaseGuard, around: &Around<'_>) -> Outcome {
     let before = around.before.filter(|before| is_as_named(guard, before));
     match found(guard, around, before) {
-        Ok(Found { pair, note, promoted }) => Outcome::Guard { pair, note, promoted },
+        Ok(Found { pair, over: Some(why), promoted, .. }) => Outcome::Wait { why, judged: Some(pair), promoted },
+        Ok(Found { pair, note, promoted, .. }) => Outcome::Guard { pair, note, promoted },
         Err(why @ Unready::Taken { .. }) => Outcome::Wait { why, judged: None, promoted: false },
         Err(why) => Outcome::Wait { why, judged: before.cloned(), promoted: before.is_some() && around.promoted },
     }
@@ -85,11 +88,16 @@ pub fn reconcile(guard: &ReleaseGuard, around: &Around<'_>) -> Outcome {
 pub fn owners<'a>(guards: impl Iterator<Item = &'a ReleaseGuard>) -> BTreeMap<&'a str, String> {
     let mut oldest: BTreeMap<&str, (Option<Timestamp>, String)> = BTreeMap::new();
     for guard in guards {
-        let this = (guard.metadata.creation_timestamp.as_ref().map(|time| time.0), full_name(guard));
+        let this = age(guard);
         let known = oldest.entry(&guard.spec.service).or_insert_with(|| this.clone());
         *known = this.min(known.clone());
     }
     oldest.into_iter().map(|(service, (_, name))| (service, name)).collect()
+}
+
+/// By which ReleaseGuards come one after the other, the oldest first; those of the same second by name.
+pub fn age(guard: &ReleaseGuard) -> (Option<Timestamp>, String) {
+    (guard.metadata.creation_timestamp.as_ref().map(|time| time.0), full_name(guard))
 }
 
 /// As `namespace/name`.
@@ -102,6 +110,14 @@ struct Found {
     pair: Pair,
     note: Option<Unready>,
     promoted: bool,
+    /// Its trial is over and one of the two is gone: there is nothing to mend, and nothing to roll back.
+    over: Option<Unready>,
+}
+
+impl Found {
+    fn on_trial(pair: Pair) -> Self {
+        Found { pair, note: None, promoted: false, over: None }
+    }
 }
 
 /// Whether the spec does not say otherwise.
@@ -129,45 +145,50 @@ fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Re
         }
         objects.push((target, object));
     }
-    let Found { pair, mut note, promoted } = pair(guard, &objects, around, before)?;
-    if acts {
-        note = planned(guard, &objects, &pair)?.or(note);
+    let pods = around.pods.map(|pods| pods::by_release(pods::of_service(pods, &guard.spec.service)));
+    let mut found = pair(guard, &objects, pods.as_deref().map_err(|why| *why), around, before)?;
+    if found.over.is_some() {
+        return Ok(found);
     }
-    Ok(Found { pair, note: note.or_else(|| skewed(guard, around)), promoted })
-}
-
-/// As `VirtualService shop/shop`.
-fn told(guard: &ReleaseGuard, target: &TargetRef) -> String {
-    let namespace = guard.namespace().unwrap_or_default();
-    target.object(&namespace).map_or_else(|_| target.name.clone(), |object| object.to_string())
+    let is_between = found.note.is_some();
+    if acts {
+        let is_tidied = |why: &Unready| is_between && is_tidied(why, found.promoted);
+        match planned(guard, &objects, &found.pair) {
+            Ok(first) => found.note = first.filter(|why| !is_tidied(why)).or(found.note),
+            Err(why) if is_tidied(&why) => return Ok(Found { over: found.note.take(), ..found }),
+            Err(why) => return Err(why),
+        }
+    }
+    let unlabelled = unlabelled(guard, &objects, pods.as_deref().unwrap_or_default(), &found.pair);
+    found.note = unlabelled.or(found.note).or_else(|| skewed(guard, around));
+    Ok(found)
 }
 
 /// As the spec names them, or as found.
 fn pair(
     guard: &ReleaseGuard,
     objects: &[(&TargetRef, &Value)],
+    pods: Result<&[discover::Pod], &str>,
     around: &Around<'_>,
     before: Option<&Pair>,
 ) -> Result<Found, Unready> {
     if let Some(pair) = guard.spec.pair() {
         // Named ones need no pods that say their release. But where they do, and all of the baseline's are down, nobody would be left.
-        let pods = around.pods.map(|pods| pods::by_release(pods::of_service(pods, &guard.spec.service)));
-        return match discover::is_served(&pods.unwrap_or_default(), &pair.baseline) {
+        return match discover::is_served(pods.unwrap_or_default(), &pair.baseline) {
             Err(why @ NoTrial::BaselineNotReady { .. }) => Err(why.into()),
-            _ => Ok(Found { pair, note: None, promoted: false }),
+            _ => Ok(Found::on_trial(pair)),
         };
     }
     let namespace = guard.namespace().unwrap_or_default();
-    let pods = around.pods.map_err(|why| Unready::NotWatched { what: "pods".to_owned(), why: why.to_owned() })?;
-    let pods = pods::by_release(pods::of_service(pods, &guard.spec.service));
+    let pods = pods.map_err(|why| Unready::NotWatched { what: "pods".to_owned(), why: why.to_owned() })?;
     // What was promoted is stable, and a release of the other's name that comes next is another one.
     let running = before.filter(|_| !around.promoted);
     let mut each: Vec<Result<Pair, NoTrial>> = objects
         .iter()
-        .map(|(target, object)| discover(object, target, &namespace, &pods, running).or_else(|why| named(guard, why)))
+        .map(|(target, object)| discover(object, target, &namespace, pods, running).or_else(|why| named(guard, why)))
         .collect();
     if each.is_empty() {
-        each.push(discover::newest(&pods, running).or_else(|why| named(guard, why)));
+        each.push(discover::newest(pods, running).or_else(|why| named(guard, why)));
     }
     let mut pairs = Vec::new();
     let mut between = Vec::new();
@@ -180,15 +201,19 @@ fn pair(
             Err(why) => return Err(why.into()),
         }
     }
-    let found = match pairs.as_slice() {
-        [pair] => Found { pair: pair.clone(), note: None, promoted: false },
+    let mut found = match pairs.as_slice() {
+        [pair] => Found::on_trial(pair.clone()),
         [one, other, ..] => return Err(Unready::Disagree { one: one.clone(), other: other.clone() }),
         [] => kept(before, &between)?,
     };
     if !is_as_named(guard, &found.pair) {
         return Err(Unready::NotAsNamed { pair: found.pair });
     }
-    discover::is_served(&pods, &found.pair.baseline)?;
+    match discover::is_served(pods, &found.pair.baseline) {
+        // What was promoted needs no baseline.
+        Err(_) if found.promoted => found.over = found.note.take(),
+        served => served?,
+    }
     Ok(found)
 }
 
@@ -199,7 +224,7 @@ fn kept(before: Option<&Pair>, between: &[Option<String>]) -> Result<Found, NoTr
     match before.filter(is_one_of) {
         Some(pair) => {
             let promoted = between.iter().all(|release| release.as_ref() == Some(&pair.candidate));
-            Ok(Found { pair: pair.clone(), note: Some(NoTrial::OneRelease { release }.into()), promoted })
+            Ok(Found { pair: pair.clone(), note: Some(NoTrial::OneRelease { release }.into()), promoted, over: None })
         }
         None => Err(NoTrial::OneRelease { release }),
     }
@@ -213,22 +238,6 @@ fn named(guard: &ReleaseGuard, why: NoTrial) -> Result<Pair, NoTrial> {
     }
     let turned = Pair { baseline: pair.candidate.clone(), candidate: pair.baseline.clone() };
     Ok(if is_as_named(guard, pair) { pair.clone() } else { turned })
-}
-
-/// Whether a rollback could be written to every target, and what should be mended in it.
-fn planned(guard: &ReleaseGuard, objects: &[(&TargetRef, &Value)], pair: &Pair) -> Result<Option<Unready>, Unready> {
-    let namespace = guard.namespace().unwrap_or_default();
-    let mut first: Option<Unready> = None;
-    for (target, object) in objects {
-        let notes: Vec<Obstacle> = match plan::plan(object, &target.intent(&namespace, &pair.baseline, &pair.candidate))
-        {
-            Plan::Refused(obstacle) => return Err(Unready::obstacle(told(guard, target), obstacle)),
-            Plan::Change(change) => change.notes,
-            Plan::InEffect { notes } => notes,
-        };
-        first = first.or_else(|| notes.into_iter().next().map(|note| Unready::obstacle(told(guard, target), note)));
-    }
-    Ok(first)
 }
 
 /// A node whose clock is off. Ages are told by the API server's clock, so that nothing depends on it here.

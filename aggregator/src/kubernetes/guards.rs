@@ -99,7 +99,9 @@ impl Guards {
     /// What the engine is to be told now.
     pub(super) fn reconcile(&mut self, world: &World<'_>) -> Vec<Event> {
         let is_there = |guard: &&Arc<ReleaseGuard>| guard.metadata.deletion_timestamp.is_none();
-        let guards: Vec<&Arc<ReleaseGuard>> = world.guards.iter().filter(is_there).collect();
+        let mut guards: Vec<&Arc<ReleaseGuard>> = world.guards.iter().filter(is_there).collect();
+        // Of too many the oldest are heard.
+        guards.sort_by_cached_key(|guard| reconcile::age(guard));
         let owners = reconcile::owners(guards.iter().map(|guard| guard.as_ref()));
         let mut kept = BTreeMap::new();
         let mut acting = 0;

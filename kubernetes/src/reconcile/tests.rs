@@ -263,10 +263,85 @@ fn after_a_promotion_the_next_of_that_name_is_on_trial() {
     assert_eq!(step(&[("v2", 90), ("v1", 10)], &pods()), told("AgeAgainstWeight", "v2"));
     assert_eq!(step(&[("v2", 90), ("v1", 10)], &young), told("", "v1"));
     assert_eq!(step(&[("v2", 20), ("v1", 80)], &young), told("", "v1"));
-    assert_eq!(step(&[("v1", 100)], &young[..1]), told("NoPods", "v1"));
+    assert_eq!(step(&[("v1", 100)], &young[..1]), told("OneRelease", "v1"));
     let green = [pod("shop", "v1", 5_000), pod("shop", "v2", 7_000)];
     assert_eq!(step(&[("v1", 100), ("v2", 0)], &green), told("OneRelease", "v1"));
     assert_eq!(step(&[("v1", 90), ("v2", 10)], &green), told("", "v2"));
+}
+
+/// One of the two was taken out, or away: that is how it is between two trials, and there is nothing to mend.
+#[test]
+fn what_is_tidied_after_a_trial_is_no_fault() {
+    let all = pods();
+    let check = |weights: &[(&str, u32)], pods: &[Seen], is_promoted: bool| {
+        let outcome = reconciled(&guard(|_| ()), Target::Found(split(weights)), pods, Some(&v1_v2()));
+        let (reason, message) = said(&outcome);
+        assert!(reason == "OneRelease" && message.starts_with("no release is on trial"), "{weights:?}: {message}");
+        let Outcome::Wait { judged, promoted, .. } = outcome else { panic!("{weights:?}: nothing to roll back") };
+        assert_eq!((judged, promoted), (Some(v1_v2()), is_promoted), "{weights:?}");
+    };
+    // v2 is promoted: v1 goes.
+    check(&[("v1", 0), ("v2", 100)], &all[1..], true);
+    check(&[("v2", 100)], &all, true);
+    check(&[("v2", 100)], &all[1..], true);
+    check(&[("v2", 100), ("v3", 0)], &all, true);
+    let down = [Seen { is_ready: false, ..all[0].clone() }, all[1].clone()];
+    check(&[("v1", 0), ("v2", 100)], &down, true);
+    // v2 was rolled back: it goes.
+    check(&[("v1", 100)], &all, false);
+    check(&[("v1", 100)], &all[..1], false);
+    // Who gets all requests has to have pods.
+    let outcome = reconciled(&guard(|_| ()), Target::Found(split(&[("v1", 100)])), &all[1..], Some(&v1_v2()));
+    assert_eq!(said(&outcome).0, "NoPods");
+}
+
+/// The candidate's labels were changed in the middle of its trial, or it never had any.
+#[test]
+fn a_candidate_without_labelled_pods_is_said() {
+    let named = guard(|guard| *guard = with(guard.clone(), "/spec", json!({ "baseline": "v1", "candidate": "v2" })));
+    let mut relabelled = pods();
+    relabelled[1].release = Some("canary".to_owned());
+    let told = |guard: &ReleaseGuard, object: Value, pods: &[Seen]| {
+        let outcome = reconciled(guard, Target::Found(object), pods, Some(&v1_v2()));
+        assert!(matches!(&outcome, Outcome::Guard { pair, .. } if *pair == v1_v2()), "{outcome:?}");
+        said(&outcome)
+    };
+    for guard in [guard(|_| ()), named.clone()] {
+        let (reason, message) = told(&guard, canary(), &relabelled);
+        assert!(reason == "NoPods" && message.contains("v2 has a share but no pods"), "{reason} {message}");
+        assert!(message.ends_with("label its pods, or give it weight 0"), "{message}");
+        assert_ne!(told(&guard, split(&[("v1", 100), ("v2", 0)]), &relabelled).0, "NoPods", "it has no share");
+    }
+    let none_says = relabelled.iter().map(|pod| Seen { release: None, ..pod.clone() }).collect::<Vec<_>>();
+    assert_eq!(told(&named, canary(), &none_says).0, "", "nobody's pods say their release");
+}
+
+/// The gateway has v2, and the mesh not yet: v2 is guarded where it gets requests.
+#[test]
+fn of_several_targets_one_may_not_have_the_candidate_yet() {
+    let check = |names: Value, targets: [Value; 2]| {
+        let two = guard(|guard| {
+            *guard = with(guard.clone(), "/spec", names);
+            let other = json!({ "kind": "VirtualService", "name": "mesh", "host": "shop" });
+            guard["spec"]["targets"].as_array_mut().unwrap().push(other);
+        });
+        let (targets, pods) = (targets.map(Target::Found), pods());
+        let around =
+            Around { targets: &targets, pods: Ok(&pods), before: None, promoted: false, taken: None, now: at(NOW) };
+        let outcome = reconcile(&two, &around);
+        let guards = matches!(&outcome, Outcome::Guard { pair, .. } if *pair == v1_v2());
+        let (reason, message) = said(&outcome);
+        (guards, reason, message)
+    };
+    let named = json!({ "baseline": "v1", "candidate": "v2" });
+    for names in [json!({}), named.clone()] {
+        for targets in [[canary(), split(&[("v1", 100)])], [split(&[("v1", 100)]), canary()]] {
+            let (guards, reason, message) = check(names.clone(), targets);
+            assert!(guards && reason == "NoCandidate" && message.contains("no route sends anything to"), "{message}");
+        }
+    }
+    let (guards, reason, _) = check(named, [split(&[("v1", 100)]), split(&[("v1", 100)])]);
+    assert_eq!((guards, reason), (false, "NoCandidate"), "none of them");
 }
 
 /// Of two targets one has v2 alone: it is not promoted.

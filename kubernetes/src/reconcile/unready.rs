@@ -62,6 +62,14 @@ pub enum Unready {
         /// Ahead, or behind when negative.
         seconds: i64,
     },
+    /// Nothing says that the candidate is there.
+    #[error(
+        "{release} has a share but no pods with label version or release {release}: its requests may reach nobody, and it cannot be judged; label its pods, or give it weight 0"
+    )]
+    Unlabelled {
+        /// The candidate.
+        release: String,
+    },
     /// There is no release on trial.
     #[error(transparent)]
     NoTrial(#[from] NoTrial),
@@ -90,6 +98,7 @@ impl Unready {
             Unready::NotAsNamed { .. } => "NotAsNamed",
             Unready::Invalid(_) => "Invalid",
             Unready::ClockSkew { .. } => "ClockSkew",
+            Unready::Unlabelled { .. } => "NoPods",
             Unready::NoTrial(why) => why.reason(),
             Unready::Obstacle { obstacle, .. } => obstacle.reason(),
         }

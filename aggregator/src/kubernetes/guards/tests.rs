@@ -163,6 +163,24 @@ fn of_two_guards_of_a_service_the_older_one_is_heard() {
     assert!(configured.kept["prod/z"].ready.message.contains("guarded by serin.yaml already"));
 }
 
+/// The watch has them in any order.
+#[test]
+fn of_too_many_the_youngest_are_not_heard() {
+    let of = |at: usize| {
+        guard(&format!("shop-{at}"), |guard| {
+            guard["spec"]["service"] = format!("shop-{at}").into();
+            guard["metadata"]["creationTimestamp"] =
+                Timestamp::from_second(1_000_000 + at as i64).unwrap().to_string().into();
+        })
+    };
+    let mut all: Vec<Arc<ReleaseGuard>> = (0..MAX_GUARDS + 2).rev().map(of).collect();
+    all.rotate_left(500);
+    let mut guards = Guards::default();
+    assert_eq!(seen(&mut guards, &all, Some(canary())).len(), MAX_GUARDS);
+    let unheard = guards.kept().filter(|(_, kept)| !kept.ready.is_ready).map(|(name, _)| name.as_str());
+    assert_eq!(unheard.collect::<Vec<_>>(), ["prod/shop-1000", "prod/shop-1001"]);
+}
+
 /// Serin is older than its CRD, say.
 #[test]
 fn one_that_cannot_be_read_any_more_stays_as_it_was() {
