@@ -52,7 +52,7 @@ pub enum NoTrial {
         written: String,
     },
     /// Only one release gets requests, or none: that is how it is between two trials.
-    #[error("no release is on trial: {} takes all requests", .release.as_deref().unwrap_or("none of them"))]
+    #[error("no release is on trial: {}", all(.release.as_deref()))]
     OneRelease {
         /// The one that does.
         release: Option<String>,
@@ -80,6 +80,11 @@ pub enum NoTrial {
         /// Which.
         release: String,
     },
+}
+
+fn all(release: Option<&str>) -> String {
+    let none = "none gets requests; where the object has full host names of another domain than cluster.local, write the target's host so";
+    release.map_or_else(|| none.to_owned(), |release| format!("{release} takes all requests"))
 }
 
 impl NoTrial {

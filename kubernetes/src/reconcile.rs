@@ -15,6 +15,7 @@ use serde_json::Value;
 pub use unready::Unready;
 
 use crate::{
+    clocks::Clocks,
     discover::{self, NoTrial, Pair, discover},
     plan,
     pods::{self, Seen},
@@ -46,6 +47,8 @@ pub struct Around<'a> {
     pub promoted: bool,
     /// Who guards its service already.
     pub taken: Option<&'a str>,
+    /// What is known of the nodes' clocks.
+    pub clocks: &'a Clocks,
     /// By our own clock.
     pub now: Timestamp,
 }
@@ -242,8 +245,8 @@ fn named(guard: &ReleaseGuard, why: NoTrial) -> Result<Pair, NoTrial> {
 
 /// A node whose clock is off. Ages are told by the API server's clock, so that nothing depends on it here.
 fn skewed(guard: &ReleaseGuard, around: &Around<'_>) -> Option<Unready> {
-    let mut pods = pods::of_service(around.pods.ok()?, &guard.spec.service);
-    pods.find_map(|pod| Some(Unready::ClockSkew { node: pod.node.clone(), seconds: pod.skew_s(around.now)? }))
+    let pods = pods::of_service(around.pods.ok()?, &guard.spec.service);
+    around.clocks.skew(pods, around.now).map(Unready::ClockSkew)
 }
 
 #[cfg(test)]

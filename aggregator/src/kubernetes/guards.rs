@@ -10,6 +10,7 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use serin_kubernetes::{
+    clocks::Clocks,
     discover::Pair,
     pods::{self, Seen},
     reconcile::{self, Around, Outcome, Target, Unready, full_name, reconcile},
@@ -69,6 +70,7 @@ pub(super) struct Guards {
     starts: BTreeMap<String, Starts>,
     /// Services that the configuration guards.
     configured: BTreeSet<String>,
+    clocks: Clocks,
 }
 
 impl Ready {
@@ -102,6 +104,9 @@ impl Guards {
         let mut guards: Vec<&Arc<ReleaseGuard>> = world.guards.iter().filter(is_there).collect();
         // Of too many the oldest are heard.
         guards.sort_by_cached_key(|guard| reconcile::age(guard));
+        let namespaces: BTreeSet<String> = guards.iter().filter_map(|guard| guard.namespace()).collect();
+        let pods: Vec<&[Seen]> = namespaces.iter().filter_map(|of| (world.pods)(of)?.ok()).collect();
+        self.clocks.look(pods.iter().copied().flatten(), world.now);
         let owners = reconcile::owners(guards.iter().map(|guard| guard.as_ref()));
         let mut kept = BTreeMap::new();
         let mut acting = 0;
@@ -121,7 +126,7 @@ impl Guards {
                     format!("there are over {MAX_GUARDS} ReleaseGuards: delete some, or run a serin for each part");
                 Some(wait(guard, before, &Unready::Invalid(why), None))
             } else {
-                look(guard, world, before, taken)
+                look(guard, world, &self.clocks, before, taken)
             };
             // What is not known yet stays as it was.
             kept.extend(looked.or_else(|| before.cloned()).map(|kept| (name, kept)));
@@ -145,7 +150,13 @@ impl Guards {
 }
 
 /// `None` as long as not all of what it needs was listed.
-fn look(guard: &Arc<ReleaseGuard>, world: &World<'_>, before: Option<&Kept>, taken: Option<&str>) -> Option<Kept> {
+fn look(
+    guard: &Arc<ReleaseGuard>,
+    world: &World<'_>,
+    clocks: &Clocks,
+    before: Option<&Kept>,
+    taken: Option<&str>,
+) -> Option<Kept> {
     let namespace = guard.namespace().unwrap_or_default();
     let targets = guard.spec.targets.iter().map(|target| (world.target)(&namespace, target));
     let targets: Vec<Target> = targets.collect::<Option<_>>()?;
@@ -157,8 +168,8 @@ fn look(guard: &Arc<ReleaseGuard>, world: &World<'_>, before: Option<&Kept>, tak
         Some(before) => (before.pair.clone(), before.promoted),
         None => (shown(), status.is_some_and(|status| status.promoted)),
     };
-    let around = Around { targets: &targets, pods, before: pair.as_ref(), promoted, taken, now: world.now };
-    let starts = starts(guard, pods.unwrap_or_default(), world.now);
+    let around = Around { targets: &targets, pods, before: pair.as_ref(), promoted, taken, clocks, now: world.now };
+    let starts = starts(guard, pods.unwrap_or_default(), clocks);
     let (pair, note, promoted) = match reconcile(guard, &around) {
         Outcome::Guard { pair, note, promoted } => (pair, note, promoted),
         Outcome::Wait { why, judged, promoted } => {
@@ -193,8 +204,8 @@ fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged:
 }
 
 /// When the pods of a service were started, by name and by address. Where a node's clock is off, nobody knows.
-fn starts(guard: &ReleaseGuard, pods: &[Seen], now: Timestamp) -> Starts {
-    let known = pods::of_service(pods, &guard.spec.service).filter(|pod| pod.skew_s(now).is_none());
+fn starts(guard: &ReleaseGuard, pods: &[Seen], clocks: &Clocks) -> Starts {
+    let known = pods::of_service(pods, &guard.spec.service).filter(|pod| clocks.vouch_for(pod));
     let known = known.filter_map(|pod| Some((pod, u64::try_from(pod.started?.as_second()).ok()?)));
     let both = known.flat_map(|(pod, second)| [(pod.name.clone(), second), (pod.ip.clone(), second)]);
     both.filter(|(name, _)| !name.is_empty()).collect()

@@ -66,7 +66,18 @@ fn v1_v2() -> Pair {
 
 fn reconciled(guard: &ReleaseGuard, target: Target, pods: &[Seen], before: Option<&Pair>) -> Outcome {
     let targets = vec![target; guard.spec.targets.len()];
-    reconcile(guard, &Around { targets: &targets, pods: Ok(pods), before, promoted: false, taken: None, now: at(NOW) })
+    let mut clocks = Clocks::default();
+    clocks.look(pods.iter(), at(NOW));
+    let around = Around {
+        targets: &targets,
+        pods: Ok(pods),
+        before,
+        promoted: false,
+        taken: None,
+        clocks: &clocks,
+        now: at(NOW),
+    };
+    reconcile(guard, &around)
 }
 
 #[track_caller]
@@ -94,8 +105,15 @@ fn a_pair_that_is_found_or_named_is_guarded() {
     // Named ones need no pods, and nobody to tell of them.
     let named = guard(|guard| *guard = with(guard.clone(), "/spec", both));
     let targets = [Target::Found(canary())];
-    let blind =
-        Around { targets: &targets, pods: Err("forbidden"), before: None, promoted: false, taken: None, now: at(NOW) };
+    let blind = Around {
+        targets: &targets,
+        pods: Err("forbidden"),
+        before: None,
+        promoted: false,
+        taken: None,
+        clocks: &Clocks::default(),
+        now: at(NOW),
+    };
     assert_eq!(reconcile(&named, &blind), ready);
     // Without a target nothing is changed, and the newest release is on trial.
     let notify = guard(|guard| {
@@ -241,8 +259,15 @@ fn after_a_promotion_the_next_of_that_name_is_on_trial() {
     let (mut before, mut promoted) = (v1_v2(), false);
     let mut step = |weights: &[(&str, u32)], pods: &[Seen]| {
         let targets = [Target::Found(split(weights))];
-        let around =
-            Around { targets: &targets, pods: Ok(pods), before: Some(&before), promoted, taken: None, now: at(NOW) };
+        let around = Around {
+            targets: &targets,
+            pods: Ok(pods),
+            before: Some(&before),
+            promoted,
+            taken: None,
+            clocks: &Clocks::default(),
+            now: at(NOW),
+        };
         let outcome = reconcile(&guard(|_| ()), &around);
         match &outcome {
             Outcome::Guard { pair, promoted: all, .. } => (before, promoted) = (pair.clone(), *all),
@@ -326,8 +351,15 @@ fn of_several_targets_one_may_not_have_the_candidate_yet() {
             guard["spec"]["targets"].as_array_mut().unwrap().push(other);
         });
         let (targets, pods) = (targets.map(Target::Found), pods());
-        let around =
-            Around { targets: &targets, pods: Ok(&pods), before: None, promoted: false, taken: None, now: at(NOW) };
+        let around = Around {
+            targets: &targets,
+            pods: Ok(&pods),
+            before: None,
+            promoted: false,
+            taken: None,
+            clocks: &Clocks::default(),
+            now: at(NOW),
+        };
         let outcome = reconcile(&two, &around);
         let guards = matches!(&outcome, Outcome::Guard { pair, .. } if *pair == v1_v2());
         let (reason, message) = said(&outcome);
@@ -362,6 +394,7 @@ fn promoted_in_one_of_two_targets_is_not_promoted() {
             before: Some(&before),
             promoted: false,
             taken: None,
+            clocks: &Clocks::default(),
             now: at(NOW),
         };
         let outcome = reconcile(&two, &around);
@@ -425,6 +458,12 @@ fn what_should_be_mended_is_said_while_the_guard_acts() {
     let (reason, message) = said(&outcome);
     assert_eq!(reason, "ClockSkew");
     assert!(message.starts_with("the clock of node n1 is off by 90 s: mend its NTP"), "{message}");
+    skewed[0] = Seen { node: "n2".to_owned(), started: Some(at(NOW + 91)), ..skewed[0].clone() };
+    let (_, message) = said(&reconciled(&guard(|_| ()), Target::Found(canary()), &skewed, None));
+    assert!(
+        message.contains("2 nodes are ahead of serin's own by up to 91 s (n2): theirs are wrong, or serin's own is"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -437,8 +476,15 @@ fn two_targets_that_differ() {
     pods.push(pod("shop", "v3", 5_000));
     let check = |other: Value| {
         let targets = [Target::Found(canary()), Target::Found(other)];
-        let around =
-            Around { targets: &targets, pods: Ok(&pods), before: None, promoted: false, taken: None, now: at(NOW) };
+        let around = Around {
+            targets: &targets,
+            pods: Ok(&pods),
+            before: None,
+            promoted: false,
+            taken: None,
+            clocks: &Clocks::default(),
+            now: at(NOW),
+        };
         reconcile(&two, &around)
     };
     assert_eq!(said(&check(split(&[("v2", 90), ("v3", 10)]))).0, "TargetsDisagree");
@@ -482,6 +528,7 @@ fn of_two_guards_the_older_one_wins() {
         before: Some(&before),
         promoted: false,
         taken: Some("prod/c"),
+        clocks: &Clocks::default(),
         now: at(NOW),
     };
     let outcome = reconcile(&guards[0], &around);

@@ -38,8 +38,18 @@ fn seen_with(
     target: Option<Target>,
     pods: &[pods::Seen],
 ) -> Vec<String> {
+    seen_at(10_000, guards, seen, target, pods)
+}
+
+fn seen_at(
+    now: i64,
+    guards: &mut Guards,
+    seen: &[Arc<ReleaseGuard>],
+    target: Option<Target>,
+    pods: &[pods::Seen],
+) -> Vec<String> {
     let target = |_: &str, _: &TargetRef| target.clone();
-    let now = Timestamp::from_second(10_000).unwrap();
+    let now = Timestamp::from_second(now).unwrap();
     let world =
         World { guards: seen.to_vec(), unread: BTreeSet::new(), target: &target, pods: &|_| Some(Ok(pods)), now };
     let told = |event: Event| match event {
@@ -216,6 +226,7 @@ fn the_engine_is_told_when_pods_were_started() {
     let pod = |name: &str, app: &str, started: i64| pods::Seen {
         name: name.to_owned(),
         ip: format!("ip-{name}"),
+        node: format!("of-{name}"),
         app: Some(app.to_owned()),
         started: Timestamp::from_second(started).ok(),
         ..pod("v2", 1_000)
@@ -229,6 +240,20 @@ fn the_engine_is_told_when_pods_were_started() {
     assert!(!first[1].contains("\"b\"") && !first[1].contains("\"c\""), "{first:?}");
     assert_eq!(told(&[pod("a", "shop", 2_000)]), NONE);
     assert!(told(&[pod("a", "shop", 3_000)])[0].contains("3000"));
+}
+
+/// Its node is a minute ahead. When our clock is where its start is, the engine would take it for a restart.
+#[test]
+fn a_start_that_was_in_the_future_is_never_told() {
+    let shop = [guard("shop", |_| ())];
+    let ahead = [pods::Seen { started: Timestamp::from_second(10_060).ok(), ..pod("v2", 9_999) }];
+    let mut guards = Guards::default();
+    let mut told = |now| seen_at(now, &mut guards, &shop, Some(canary()), &ahead);
+    let first = told(10_001);
+    assert!(first[0] == "guard shop v2 acting" && !first.iter().any(|told| told.contains("10060")), "{first:?}");
+    for now in [10_059, 10_060, 10_100, 13_000, 20_000] {
+        assert_eq!(told(now), NONE, "{now}");
+    }
 }
 
 /// What is seen of the target: `None` is an API server that has not told yet.
