@@ -24,6 +24,7 @@ mod every_proxy_is_known_to_all;
 mod every_request_is_counted_once;
 mod histograms_are_written_to_prometheus;
 mod histograms_go_to_opentelemetry;
+mod istios_cluster_names_reach_the_aggregator;
 mod labels_come_from_where_they_should;
 mod manifests_match_the_schemas;
 mod more_than_it_can_take;
