@@ -186,6 +186,8 @@ async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
     assert_eq!(world.candidate().await, "v4", "judged, and not acted on");
     world.cluster.put(PATH, virtual_service());
     split("v4")?;
+    world.says("Ready=True NoPods").await?;
+    put_pod(&world.cluster, "v4", "2026-01-04T00:00:00Z", "2026-01-04T00:00:00Z");
     world.says("Ready=True Guarding").await?;
     world.cluster.compact();
     world.cluster.delete(GUARD);
