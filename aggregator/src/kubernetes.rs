@@ -1,6 +1,7 @@
 //! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`]; and ReleaseGuards as services: `controller`.
 
 mod controller;
+mod earlier;
 mod guards;
 mod news;
 mod service;
@@ -11,16 +12,18 @@ mod watches;
 pub mod hold;
 pub mod leader;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use kube::Client;
 use serin_kubernetes::{
     apply::{Applied, ApplyError, Options, apply},
+    cluster::Cluster,
     connect,
     object::ObjectRef,
-    plan::Obstacle,
+    plan::{Obstacle, Reweighted},
+    release_guard::TargetKind,
     rollout,
 };
+use tokio::time::timeout;
 
 pub use controller::run as control;
 
@@ -29,8 +32,8 @@ use crate::{
     engine::Written,
 };
 
-/// Long for an answer that takes 10 ms. At most 5 attempts of two requests, so 21 s in all with the pauses: an API
-/// server that hangs must not hold up other services for longer.
+/// Long for an answer that takes 10 ms. At most 5 attempts of two requests, so 21 s in all with the pauses, and 12 s more where the version
+/// and delegates are to be learnt: an API server that hangs must not hold up other services for longer.
 const REQUEST: Duration = Duration::from_secs(2);
 
 /// There is no way to the cluster that the configuration names objects of.
@@ -40,12 +43,12 @@ const REQUEST: Duration = Duration::from_secs(2);
 )]
 pub struct NoCluster(String);
 
-/// A client, where the configuration is about a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
+/// The cluster, where the configuration is about a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
 /// Nothing is sent yet.
 ///
 /// # Errors
 /// When none of them is there, or one cannot be read.
-pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
+pub async fn cluster(config: &Config) -> Result<Option<Cluster>, NoCluster> {
     let has_objects = config
         .services
         .iter()
@@ -54,18 +57,38 @@ pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
         return Ok(None);
     }
     let found = kube::Config::infer().await.map_err(|error| NoCluster(error.to_string()))?;
-    connect::client(found).map(Some).map_err(|error| NoCluster(error.to_string()))
+    connect::client(found).map(|client| Some(Cluster::new(client))).map_err(|error| NoCluster(error.to_string()))
+}
+
+/// Asks in which versions the kinds of the configuration's objects are served, so that it is known when they are to be written. What is not
+/// served is said now, and asked for again then.
+pub async fn ask(cluster: Cluster, kinds: BTreeSet<TargetKind>) {
+    for kind in kinds {
+        match timeout(REQUEST, cluster.version(kind)).await {
+            Ok(Ok(version)) => tracing::debug!("{kind} is served in {version}"),
+            Ok(Err(why)) => tracing::warn!("rollback.kubernetes: {}", watches::chain(&why)),
+            Err(_) => {
+                tracing::warn!("rollback.kubernetes: the API server does not say in which version {kind} is served")
+            }
+        }
+    }
+}
+
+/// The kinds of the configuration's objects.
+pub fn kinds(config: &Config) -> BTreeSet<TargetKind> {
+    let objects = config.services.iter().flat_map(|service| &service.rollback.objects);
+    objects.map(|object| object.object.kind()).collect()
 }
 
 /// Writes a service's objects, one after the other.
-pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Written> {
+pub async fn roll_back(cluster: Option<&Cluster>, service: &Service) -> Vec<Written> {
     let objects = &service.rollback.objects;
     let mut written = Vec::new();
-    match client {
-        Some(client) => {
+    match cluster {
+        Some(cluster) => {
             let mut answers = Vec::new();
             for object in objects {
-                answers.push((&object.object, try_write(client, service, object).await));
+                answers.push((&object.object, try_write(cluster, service, object).await));
             }
             written.extend(told(answers, service.rollback.dry_run));
         }
@@ -75,8 +98,8 @@ pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Writte
         }
     }
     if let Some(rollout) = &service.rollback.rollout {
-        written.push(match client {
-            Some(client) => abort(client, service, rollout).await,
+        written.push(match cluster {
+            Some(cluster) => abort(cluster, service, rollout).await,
             None => {
                 Written::Failed(format!("Rollout {}: serin was started without a cluster: restart it", rollout.name))
             }
@@ -86,9 +109,9 @@ pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Writte
 }
 
 /// Its controller sends the requests to the stable release then.
-async fn abort(client: &Client, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
+async fn abort(cluster: &Cluster, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
     let (dry_run, candidate) = (service.rollback.dry_run, &service.candidate);
-    let done = match rollout::run(client, namespace, name, candidate, dry_run, REQUEST).await {
+    let done = match rollout::run(cluster.client(), namespace, name, candidate, dry_run, REQUEST).await {
         Ok(true) => format!("Rollout {namespace}/{name}: the update to {candidate} is aborted"),
         Ok(false) => format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already"),
         Err(error) => return Written::Failed(format!("Rollout {namespace}/{name}: {error}")),
@@ -96,8 +119,8 @@ async fn abort(client: &Client, service: &Service, Rollout { namespace, name }: 
     if dry_run { Written::DryRun(format!("dry run: {done}")) } else { Written::Done(done) }
 }
 
-async fn write(client: &Client, service: &Service, object: &Object) -> Written {
-    try_write(client, service, object).await.unwrap_or_else(|error| failed(&object.object, &error))
+async fn write(cluster: &Cluster, service: &Service, object: &Object) -> Written {
+    try_write(cluster, service, object).await.unwrap_or_else(|error| failed(&object.object, &error))
 }
 
 fn failed(object: &ObjectRef, error: &ApplyError) -> Written {
@@ -118,24 +141,39 @@ fn told(answers: Vec<(&ObjectRef, Result<Written, ApplyError>)>, dry_run: bool) 
     answers.into_iter().map(told).collect()
 }
 
-async fn try_write(client: &Client, service: &Service, of: &Object) -> Result<Written, ApplyError> {
+async fn try_write(cluster: &Cluster, service: &Service, of: &Object) -> Result<Written, ApplyError> {
     let Object { object, namespace, target } = of;
     let dry_run = service.rollback.dry_run;
     let intent = target.intent(namespace, &service.baseline, &service.candidate);
     let options = Options { dry_run, request: REQUEST, ..Options::default() };
-    let (done, notes) = match apply(client, object, &intent, &options).await? {
-        Applied::Changed { weights, notes, .. } => {
-            (weights.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), notes)
+    let (found, done, notes) = match apply(cluster, object, &intent, &options).await? {
+        Applied::Changed { object, weights, notes, .. } => {
+            let said = reweighted(&object.to_string(), &weights);
+            (object, said, notes)
         }
-        Applied::InEffect { notes } => (format!("{} gets nothing already", service.candidate), notes),
+        Applied::InEffect { object, notes } => (object, format!("{} gets nothing already", service.candidate), notes),
     };
-    let sentence = notes.iter().fold(format!("{object}: {done}"), |said, note| format!("{said}; {note}"));
+    let by = if found == *object { String::new() } else { format!(", to which {object} delegates") };
+    let sentence = notes.iter().fold(format!("{found}{by}: {done}"), |said, note| format!("{said}; {note}"));
     Ok(if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) })
+}
+
+/// As `http[0]: v1 90 -> 100, v2 10 -> 0; http[1]: ...`: of the object, which is said before.
+fn reweighted(object: &str, weights: &[Reweighted]) -> String {
+    let routes = weights.chunk_by(|one, next| one.place == next.place).filter_map(|route| {
+        let place = &route.first()?.place;
+        let changes = route
+            .iter()
+            .map(|Reweighted { destination, before, after, .. }| format!("{destination} {before} -> {after}"));
+        let changes = changes.collect::<Vec<_>>().join(", ");
+        Some(format!("{}: {changes}", place.strip_prefix(object).unwrap_or(place).trim_start()))
+    });
+    routes.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
 mod tests {
-    use serin_kubernetes::{intent::Intent, release_guard::TargetKind};
+    use serin_kubernetes::intent::Intent;
 
     use super::*;
 
@@ -155,5 +193,19 @@ mod tests {
         assert!(matches!(&dry[1], Written::DryRun(_)), "{dry:?}");
         let none = told(vec![(&gateway, without()), (&mesh, Err(ApplyError::Unauthorized))], false);
         assert!(none.iter().all(|written| matches!(written, Written::Failed(_))), "{none:?}");
+    }
+
+    #[test]
+    fn each_route_is_named_once() {
+        let of = |place: &str, destination: &str, before, after| Reweighted {
+            place: format!("VirtualService shop/shop {place}"),
+            destination: destination.to_owned(),
+            before,
+            after,
+        };
+        let weights = [of("http[0]", "v1", 90, 100), of("http[0]", "v2", 10, 0), of("http[2] (beta)", "v2", 100, 0)];
+        let said = reweighted("VirtualService shop/shop", &weights);
+        assert_eq!(said, "http[0]: v1 90 -> 100, v2 10 -> 0; http[2] (beta): v2 100 -> 0");
+        assert_eq!(reweighted("HTTPRoute a/b", &weights[..1]), "VirtualService shop/shop http[0]: v1 90 -> 100");
     }
 }

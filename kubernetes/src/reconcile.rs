@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use serde_json::Value;
 
 pub use unready::Unready;
 
 use crate::{
     clocks::Clocks,
+    delegates::Family,
     discover::{self, NoTrial, Pair, discover},
     plan,
     pods::{self, Seen},
@@ -26,10 +26,12 @@ use targets::{is_tidied, planned, told, unlabelled};
 /// What is known of a target.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
-    /// As it was last seen.
-    Found(Value),
+    /// As it was last seen, with what it delegates to.
+    Found(Family),
     /// It is not there.
     Missing,
+    /// Its kind is not there, with the remedy.
+    NotServed(String),
     /// Nobody knows, because of this.
     NotWatched(String),
 }
@@ -136,20 +138,25 @@ fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Re
     let acts = guard.spec.action != Action::Notify;
     let mut objects = Vec::new();
     for (target, seen) in guard.spec.targets.iter().zip(around.targets) {
-        let object = match seen {
-            Target::Found(object) => object,
+        let family = match seen {
+            Target::Found(family) => family,
             Target::Missing => return Err(Unready::TargetNotFound { target: told(guard, target) }),
+            Target::NotServed(why) => {
+                return Err(Unready::NotServed { target: told(guard, target), why: why.clone() });
+            }
             Target::NotWatched(why) => {
                 return Err(Unready::NotWatched { what: told(guard, target), why: why.clone() });
             }
         };
-        if acts {
-            plan::check(object).map_err(|obstacle| Unready::obstacle(told(guard, target), obstacle))?;
+        // Of several the one that is planned on.
+        if acts && family.delegates.is_empty() {
+            plan::check(&family.root).map_err(|obstacle| Unready::obstacle(told(guard, target), obstacle))?;
         }
-        objects.push((target, object));
+        objects.push((target, family));
     }
     let pods = around.pods.map(|pods| pods::by_release(pods::of_service(pods, &guard.spec.service)));
-    let mut found = pair(guard, &objects, pods.as_deref().map_err(|why| *why), around, before)?;
+    let mut found = pair(guard, &objects, pods.as_deref().map_err(|why| *why), around, before)
+        .map_err(|why| nowhere(guard, &objects, why))?;
     if found.over.is_some() {
         return Ok(found);
     }
@@ -167,10 +174,21 @@ fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Re
     Ok(found)
 }
 
+/// Where nothing sends requests to the service: which delegates were looked at for it.
+fn nowhere(guard: &ReleaseGuard, objects: &[(&TargetRef, &Family)], why: Unready) -> Unready {
+    let is_nowhere = matches!(why, Unready::NoTrial(NoTrial::OneRelease { release: None }));
+    match objects.iter().find(|(_, family)| is_nowhere && !family.delegates.is_empty()) {
+        Some((target, family)) => {
+            Unready::obstacle(told(guard, target), family.none_splits(target.host.clone()).into())
+        }
+        None => why,
+    }
+}
+
 /// As the spec names them, or as found.
 fn pair(
     guard: &ReleaseGuard,
-    objects: &[(&TargetRef, &Value)],
+    objects: &[(&TargetRef, &Family)],
     pods: Result<&[discover::Pod], &str>,
     around: &Around<'_>,
     before: Option<&Pair>,
@@ -188,6 +206,7 @@ fn pair(
     let running = before.filter(|_| !around.promoted);
     let mut each: Vec<Result<Pair, NoTrial>> = objects
         .iter()
+        .flat_map(|(target, family)| family.parts().map(move |object| (target, object)))
         .map(|(target, object)| discover(object, target, &namespace, pods, running).or_else(|why| named(guard, why)))
         .collect();
     if each.is_empty() {
@@ -200,7 +219,8 @@ fn pair(
             Ok(pair) if pairs.contains(&pair) => {}
             Ok(pair) => pairs.push(pair),
             // A route that has only one release may be for testers, and between two trials all have.
-            Err(NoTrial::OneRelease { release }) => between.push(release),
+            // Of a root that has nothing to do with them itself nothing is told.
+            Err(NoTrial::OneRelease { release }) => between.extend(release),
             Err(why) => return Err(why.into()),
         }
     }
@@ -221,12 +241,12 @@ fn pair(
 }
 
 /// The candidate is out of traffic, or has all of it: it is kept in sight until the next one comes.
-fn kept(before: Option<&Pair>, between: &[Option<String>]) -> Result<Found, NoTrial> {
-    let release = between.first().cloned().flatten();
+fn kept(before: Option<&Pair>, between: &[String]) -> Result<Found, NoTrial> {
+    let release = between.first().cloned();
     let is_one_of = |pair: &&Pair| release.as_ref().is_some_and(|one| *one == pair.baseline || *one == pair.candidate);
     match before.filter(is_one_of) {
         Some(pair) => {
-            let promoted = between.iter().all(|release| release.as_ref() == Some(&pair.candidate));
+            let promoted = between.iter().all(|release| *release == pair.candidate);
             Ok(Found { pair: pair.clone(), note: Some(NoTrial::OneRelease { release }.into()), promoted, over: None })
         }
         None => Err(NoTrial::OneRelease { release }),

@@ -1,6 +1,9 @@
 //! What the status of a ReleaseGuard says: pure.
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 use serin_kubernetes::{
     discover::Pair,
     release_guard::{Needed, Ratio, ReleaseGuard, ReleaseGuardStatus, condition, set_condition},
@@ -20,6 +23,8 @@ pub(super) struct Known<'a> {
     pub(super) pair: Option<&'a Pair>,
     pub(super) promoted: bool,
     pub(super) verdict: Option<&'a Verdict>,
+    /// The second in which its running trial began.
+    pub(super) began: Option<u64>,
     /// The newest one about its service.
     pub(super) decision: Option<&'a Decision>,
 }
@@ -57,6 +62,7 @@ pub(super) fn status(known: &Known<'_>, earlier: &[Condition], now: Timestamp) -
         baseline: known.pair.map(|pair| pair.baseline.clone()),
         candidate: known.pair.map(|pair| pair.candidate.clone()),
         promoted: known.promoted,
+        trial_start_time: verdict.and(known.began).and_then(time),
         verdict: verdict.and_then(|verdict| state(verdict.state())),
         sentence: verdict.map(|verdict| verdict.sentence.clone()),
         ratio: verdict.and_then(ratio),
@@ -80,7 +86,12 @@ pub(super) fn noticed(status: &ReleaseGuardStatus) -> String {
     let said = |condition: &Condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone());
     let conditions: Vec<_> = status.conditions.iter().map(said).collect();
     let ReleaseGuardStatus { observed_generation, baseline, candidate, promoted, verdict, sentence, .. } = status;
-    format!("{:?}", (observed_generation, baseline, candidate, promoted, verdict, sentence, ratio, needed, conditions))
+    let trial = (baseline, candidate, promoted, &status.trial_start_time);
+    format!("{:?}", (observed_generation, trial, verdict, sentence, ratio, needed, conditions))
+}
+
+fn time(second: u64) -> Option<Time> {
+    Timestamp::from_second(i64::try_from(second).ok()?).ok().map(Time)
 }
 
 /// The latency with the most evidence for a regression.
@@ -164,7 +175,8 @@ mod tests {
     ) -> ReleaseGuardStatus {
         let pair = Pair { baseline: "v1".to_owned(), candidate: "v2".to_owned() };
         let (guard, ready) = (guard(), Ready::guarding(&pair));
-        let known = Known { guard: &guard, ready: &ready, pair: Some(&pair), promoted: false, verdict, decision };
+        let (guard, ready, pair) = (&guard, &ready, Some(&pair));
+        let known = Known { guard, ready, pair, promoted: false, verdict, began: Some(7), decision };
         status(&known, earlier, Timestamp::from_second(second).unwrap())
     }
 
@@ -179,6 +191,7 @@ mod tests {
         assert_eq!(status.observed_generation, Some(3));
         assert_eq!(status.ratio.as_ref().map(|ratio| ratio.text.as_str()), Some("p99 +50.0% (+35.0% to +65.0%)"));
         assert_eq!(status.needed.as_ref().map(|needed| needed.text.as_str()), Some("1200 requests, 40 s"));
+        assert_eq!(status.trial_start_time.as_ref().map(|time| time.0.as_second()), Some(7));
         assert_eq!(conditions(&status), ["Ready=True Guarding", "Regressed=False Gathering"]);
         use DecisionStage::{Confirmed, Decided, NotInEffect, NotWritten, Written};
         let check = |stages: &[DecisionStage], told: &str| {
@@ -200,7 +213,7 @@ mod tests {
         let other = Verdict { candidate: "v3".to_owned(), ..verdict(VerdictState::Regressed) };
         let status = shown(Some(&other), None, &earlier.conditions, 20);
         assert_eq!(conditions(&status), ["Ready=True Guarding"]);
-        assert_eq!((status.verdict, status.sentence), (None, None));
+        assert_eq!((status.verdict, status.sentence, status.trial_start_time), (None, None, None));
         assert_eq!(status.conditions[0].last_transition_time.0.as_second(), 10);
     }
 

@@ -1,10 +1,10 @@
 //! Whether a rollback could be written to the targets of a ReleaseGuard, and what should be mended in them: pure.
 
 use kube::ResourceExt as _;
-use serde_json::Value;
 
 use super::Unready;
 use crate::{
+    delegates::Family,
     discover::{self, Pair},
     plan::{self, Obstacle, Plan},
     release_guard::{ReleaseGuard, TargetRef},
@@ -20,14 +20,20 @@ pub(super) fn told(guard: &ReleaseGuard, target: &TargetRef) -> String {
 /// sends requests to the candidate before the mesh does.
 pub(super) fn planned(
     guard: &ReleaseGuard,
-    objects: &[(&TargetRef, &Value)],
+    objects: &[(&TargetRef, &Family)],
     pair: &Pair,
 ) -> Result<Option<Unready>, Unready> {
     let namespace = guard.namespace().unwrap_or_default();
     let (mut note, mut without, mut any) = (None, None, false);
-    for (target, object) in objects {
-        let said = |obstacle| Unready::obstacle(told(guard, target), obstacle);
-        let notes = match plan::plan(object, &target.intent(&namespace, &pair.baseline, &pair.candidate)) {
+    for (target, family) in objects {
+        let intent = target.intent(&namespace, &pair.baseline, &pair.candidate);
+        let (name, object) =
+            family.splits(&intent).map_err(|why| Unready::obstacle(told(guard, target), why.into()))?;
+        let said = |obstacle| {
+            let told = name.map_or_else(|| told(guard, target), ToString::to_string);
+            Unready::obstacle(told, obstacle)
+        };
+        let notes = match plan::plan(object, &intent) {
             Plan::Refused(obstacle @ Obstacle::NoCandidate { .. }) => {
                 without.get_or_insert_with(|| said(obstacle));
                 continue;
@@ -58,14 +64,16 @@ pub(super) fn is_tidied(why: &Unready, promoted: bool) -> bool {
 /// A candidate that is to get requests and has no pods, where the baseline's say which release they are.
 pub(super) fn unlabelled(
     guard: &ReleaseGuard,
-    objects: &[(&TargetRef, &Value)],
+    objects: &[(&TargetRef, &Family)],
     pods: &[discover::Pod],
     Pair { baseline, candidate }: &Pair,
 ) -> Option<Unready> {
     let namespace = guard.namespace().unwrap_or_default();
     let has_pods = |release: &String| pods.iter().any(|pod| pod.release == *release);
-    let has_share =
-        || objects.iter().any(|(target, object)| discover::has_share(object, target, &namespace, candidate));
+    let gives = |(target, family): &(&TargetRef, &Family)| {
+        family.parts().any(|object| discover::has_share(object, target, &namespace, candidate))
+    };
+    let has_share = || objects.iter().any(gives);
     (has_pods(baseline) && !has_pods(candidate) && has_share())
         .then(|| Unready::Unlabelled { release: candidate.clone() })
 }

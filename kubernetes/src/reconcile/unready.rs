@@ -24,8 +24,16 @@ pub enum Unready {
         /// Which.
         target: String,
     },
+    /// Its kind is not there.
+    #[error("{target}: {why}")]
+    NotServed {
+        /// Which.
+        target: String,
+        /// With the remedy.
+        why: String,
+    },
     /// The API server does not tell.
-    #[error("{what} cannot be watched: {why}; check serin's Role in this namespace, and that the CRD is installed")]
+    #[error("{what} cannot be watched: {why}; check serin's Role in this namespace")]
     NotWatched {
         /// What.
         what: String,
@@ -70,13 +78,18 @@ pub enum Unready {
     #[error(transparent)]
     NoTrial(#[from] NoTrial),
     /// A target cannot be changed, or not well.
-    #[error("{target}: {obstacle}")]
+    #[error("{}", about(.target, &.obstacle.to_string()))]
     Obstacle {
         /// Which.
         target: String,
         /// Why not.
         obstacle: Box<Obstacle>,
     },
+}
+
+/// What is said of a route names its object already.
+fn about(target: &str, said: &str) -> String {
+    if said.starts_with(target) { said.to_owned() } else { format!("{target}: {said}") }
 }
 
 impl Unready {
@@ -89,6 +102,7 @@ impl Unready {
         match self {
             Unready::Taken { .. } => "ServiceTaken",
             Unready::TargetNotFound { .. } => "TargetNotFound",
+            Unready::NotServed { .. } => "NotServed",
             Unready::NotWatched { .. } => "NotWatched",
             Unready::Disagree { .. } => "TargetsDisagree",
             Unready::NotAsNamed { .. } => "NotAsNamed",

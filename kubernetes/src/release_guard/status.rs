@@ -23,6 +23,9 @@ pub struct ReleaseGuardStatus {
     /// Whether the candidate has all requests: the next release is on trial against it, also one with the baseline's name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promoted: bool,
+    /// When the running trial began: what came before is no evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_start_time: Option<Time>,
     /// What the judge says of the candidate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<VerdictState>,

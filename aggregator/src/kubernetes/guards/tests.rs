@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use serin_kubernetes::delegates::Family;
 
 use super::*;
 
@@ -20,11 +21,11 @@ fn split(weights: [u32; 3]) -> Target {
     let [v1, v2, v3] = weights;
     let to =
         |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
-    Target::Found(json!({
+    Target::Found(Family::alone(json!({
         "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
         "metadata": { "name": "shop", "namespace": "prod", "uid": "u", "resourceVersion": "1" },
         "spec": { "http": [{ "route": [to("v1", v1), to("v2", v2), to("v3", v3)] }] },
-    }))
+    })))
 }
 
 /// What the engine is told when this is seen.
@@ -153,6 +154,34 @@ fn a_promotion_is_remembered() {
     };
     assert_eq!(after(true), ["guard shop v1 acting"]);
     assert_eq!(after(false), ["guard shop v2 acting"], "its trial goes on");
+}
+
+/// A restart in the middle of a trial: the engine is told once, after all that it needs to judge the past.
+#[test]
+fn a_restart_tells_which_trial_was_running() {
+    let on_trial = |change: fn(&mut Value)| {
+        let mut guards = Guards::default();
+        let shop = guard("shop", |guard| {
+            guard["metadata"]["generation"] = 3.into();
+            guard["status"] = json!({
+                "observedGeneration": 3, "baseline": "v1", "candidate": "v2", "trialStartTime": "1970-01-01T01:00:00Z",
+            });
+            change(guard);
+        });
+        let pods = [pods::Seen { started: Timestamp::from_second(2_000).ok(), ..pod("v2", 1_000) }];
+        assert_eq!(seen_with(&mut guards, &[Arc::clone(&shop)], None, &pods), NONE, "its target is not listed yet");
+        let told = seen_with(&mut guards, &[Arc::clone(&shop)], Some(canary()), &pods);
+        assert_eq!(seen_with(&mut guards, &[shop], Some(canary()), &pods), NONE, "once");
+        assert_eq!(told[0], "guard shop v2 acting");
+        assert!(told[1].starts_with("PodsStarted"), "{told:?}");
+        told.get(2).cloned().unwrap_or_default()
+    };
+    assert_eq!(on_trial(|_| ()), "Restarted { service: \"shop\", trial: Ok(3600) }");
+    assert_eq!(on_trial(|guard| guard["status"]["trialStartTime"] = Value::Null), "", "nothing was on trial");
+    assert_eq!(on_trial(|guard| guard["status"] = Value::Null), "", "it is new");
+    let says = |told: String, why: &str| assert!(told.contains("Err(") && told.contains(why), "{told}");
+    says(on_trial(|guard| guard["status"]["candidate"] = "v3".into()), "v3 was on trial against v1, judged anew");
+    says(on_trial(|guard| guard["status"]["observedGeneration"] = 2.into()), "ReleaseGuard was changed");
 }
 
 #[test]
