@@ -49,7 +49,7 @@ pub use decision::Written;
 pub use evidence::Starts;
 pub use guard::Recorded;
 pub use hold::Held;
-pub(crate) use proxies::merge;
+pub(crate) use proxies::{merge, missing};
 pub use shared::{Logged, Shared, Taken};
 
 /// How long after the end of a second its reports may still arrive: reporters tick on the second, so what is
@@ -635,8 +635,8 @@ impl Engine {
     fn tick(&mut self, now: UnixMicros) -> Vec<Effect> {
         let complete = now.minus(SETTLE + Duration::from_secs(1)).second();
         if complete + CLOCK_BACK_S < self.judged {
-            self.judged = complete;
-            self.guards.iter_mut().for_each(|guard| guard.begin_anew("the clock was set back, judged anew", now));
+            (self.judged, self.whole_until) = (complete, UnixMicros(0));
+            self.guards.iter_mut().for_each(|guard| guard.is_set_back(now));
         }
         let mut effects = self.shed(now);
         for second in self.judged.max(complete.saturating_sub(CATCH_UP_S)) + 1..=complete {

@@ -141,7 +141,7 @@ impl Guard {
     pub(super) fn resume<'a>(&mut self, mut kept: impl Iterator<Item = &'a v1::Decision> + Clone, now: UnixMicros) {
         let Service { name, candidate, .. } = &*self.service;
         let cleared = kept.clone().filter_map(|kept| decision::cleared(kept, name, candidate)).max();
-        self.since = self.since.max(cleared.map_or(0, UnixMicros::second));
+        self.since = self.since.max(cleared.map_or(0, UnixMicros::second)).min(now.second());
         let condemns = |d: &&v1::Decision| decision::condemns(d, &self.service.name, &self.service.candidate);
         let condemned = kept.find(condemns).map(|decision| Condemned::resume(&self.service, decision.clone(), now));
         if let Some(condemned) = &condemned {
@@ -325,6 +325,12 @@ impl Guard {
         self.begins(now);
         self.begin_anew("cleared: judged anew", now);
         Ok(vec![Effect::Persist(decision), Effect::Publish(self.verdict.clone())])
+    }
+
+    /// The clock was set back: what is to come has other seconds than was thought.
+    pub(super) fn is_set_back(&mut self, now: UnixMicros) {
+        self.since = self.since.min(now.second());
+        self.begin_anew("the clock was set back, judged anew", now);
     }
 
     /// Forgets the trial, because its seconds do not go on.
