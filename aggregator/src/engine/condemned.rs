@@ -144,8 +144,7 @@ impl Condemned {
             };
         }
         if results.is_empty() {
-            let sentence = "no rollback target is configured: nothing was written";
-            decision::record(&mut self.decision, DecisionStage::NotWritten, sentence, now);
+            decision::record(&mut self.decision, DecisionStage::NotWritten, &sentence::without_targets(service), now);
         }
         (self.last_write, self.served) = (now, 0);
         let is_changed = any(|result| matches!(result, Written::Done(_)));

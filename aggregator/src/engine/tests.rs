@@ -41,6 +41,7 @@ fn config(dry_run: bool) -> Config {
             targets: vec![target],
             objects: Vec::new(),
             rollout: None,
+            held: None,
         },
     };
     Config {

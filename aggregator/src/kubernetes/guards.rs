@@ -218,7 +218,7 @@ fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged:
     let held = judged.as_ref().and_then(|pair| {
         let read = service::of(&guard.spec, &namespace, pair).ok().map(Arc::new);
         let service = read.or_else(|| before?.service.clone().filter(|service| service.candidate == pair.candidate))?;
-        Some(Arc::new(service::held(&service)))
+        Some(Arc::new(service::held(&service, why.to_string())))
     });
     let pair = judged.filter(|_| held.is_some());
     let starts = before.map(|before| before.starts.clone()).unwrap_or_default();

@@ -10,6 +10,12 @@ use super::super::{
 };
 use crate::config::Service;
 
+/// Why there was nothing to write.
+pub(super) fn without_targets(service: &Service) -> String {
+    let why = service.rollback.held.as_deref().unwrap_or("no rollback target is configured");
+    format!("nothing was written: {why}")
+}
+
 /// The candidate gets nothing. `how`: it came about. `in_place`: by what serin wrote.
 pub(super) fn zero(service: &Service, after: Duration, how: &str, in_place: bool, is_left: bool) -> String {
     match (in_place, is_left) {
