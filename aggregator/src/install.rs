@@ -173,7 +173,8 @@ fn name(document: &mut Value, names: &Names, place: Place) -> Result<(), Install
             set("/spec/metrics/0/external/metric/selector/matchLabels/release", json!(names.baseline));
         }
         "AnalysisTemplate" => {
-            let url = format!("http://{}:9090/v1/verdict/{{{{args.service}}}}", host(names));
+            let url =
+                format!("http://{}:9090/v1/verdict/{{{{args.service}}}}?candidate={{{{args.candidate}}}}", host(names));
             set("/spec/args/0/value", json!(names.service));
             set("/spec/metrics/0/provider/web/url", json!(url));
         }

@@ -144,7 +144,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         tokio::spawn(kubernetes::control(client, watched, configured, handle.clone(), leader.clone()));
     }
     let exported = export::start(config.exporters, &handle)?;
-    let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward), paused);
+    let (forward, guards) = (cluster.as_ref().map(Cluster::forward), config.kubernetes.is_some());
+    let query = Query::new(handle.clone(), ordering, decisions, past, forward, paused, guards);
     if let Some(cluster) = cluster {
         let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
         tasks.spawn(async move {
@@ -154,7 +155,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
     let healthy = health::routes(handle.clone(), storing, keeping.clone(), leader.clone());
-    let others = module::routes(module).merge(gates::routes(handle.clone())).merge(healthy);
+    let others = module::routes(module).merge(gates::routes(handle.clone(), guards)).merge(healthy);
     tasks.spawn(serve_http(scrape, handle, keeping, leader, exported, notifier, others));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
