@@ -14,6 +14,7 @@ mod a_rollback_in_the_cluster;
 mod a_rollback_is_held_against_others;
 mod a_rollback_that_nobody_follows_is_said;
 mod a_trap_fails_no_request;
+mod a_weight_promises_requests;
 mod an_argo_rollout_is_aborted;
 mod bootstraps_are_valid;
 mod both_sidecars_of_a_request;

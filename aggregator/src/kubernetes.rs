@@ -7,6 +7,7 @@ mod service;
 mod status;
 mod throttle;
 mod watches;
+mod weighed;
 
 pub mod hold;
 pub mod leader;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use kube::Client;
 use serin_kubernetes::{
-    apply::{Applied, Options, apply},
+    apply::{self, Applied, Options, apply},
     connect, rollout,
 };
 
@@ -72,6 +73,21 @@ pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Writte
         });
     }
     written
+}
+
+/// The candidate's share of the weights of a service's objects; `None` of one whose routes do not tell.
+///
+/// # Errors
+/// What keeps one of them from being read.
+pub async fn weigh(client: &Client, service: &Service) -> Result<Vec<Option<f64>>, String> {
+    let options = Options { request: REQUEST, ..Options::default() };
+    let mut shares = Vec::new();
+    for Object { object, namespace, target } in &service.rollback.objects {
+        let intent = target.intent(namespace, &service.baseline, &service.candidate);
+        let share = apply::weigh(client, object, &intent, &options).await;
+        shares.push(share.map_err(|error| format!("{object}: {error}"))?);
+    }
+    Ok(shares)
 }
 
 /// Its controller sends the requests to the stable release then.

@@ -1,6 +1,6 @@
 //! `serin serve` (IO): opens what the configuration names, wires the parts together and runs until told to stop.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -115,7 +115,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let ordering = orders.clone();
     let (cluster, abroad) = shared.unzip();
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
-    let controlled = kubernetes.clone().zip(config.kubernetes.clone());
+    let (weighing, controlled) = (kubernetes.clone(), kubernetes.clone().zip(config.kubernetes.clone()));
     let (leader, campaign) = match kubernetes.clone().zip(config.lease.as_ref()) {
         Some((client, lease)) => {
             let (leader, campaign) = Leader::campaign(client, lease);
@@ -137,10 +137,10 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         Ok(())
     });
     tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
-    tokio::spawn(weigher::run(handle.clone()));
+    let configured: BTreeSet<String> = config.services.iter().map(|service| service.name.clone()).collect();
+    tokio::spawn(weigher::run(handle.clone(), weighing, configured.clone()));
     holding.map(tokio::spawn);
     if let Some((client, watched)) = controlled {
-        let configured = config.services.iter().map(|service| service.name.clone()).collect();
         tokio::spawn(kubernetes::control(client, watched, configured, handle.clone(), leader.clone()));
     }
     let exported = export::start(config.exporters, &handle)?;

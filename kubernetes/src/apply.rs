@@ -24,7 +24,7 @@ use crate::{
     intent::Intent,
     json::text,
     object::ObjectRef,
-    plan::{Change, Obstacle, Plan, Reweighted, plan},
+    plan::{Change, Obstacle, Plan, Reweighted, plan, share},
     writers::{self, FIELD_MANAGER, Writer},
 };
 use answer::{Outcome, Setback, outcome};
@@ -132,6 +132,24 @@ pub async fn look(client: &Client, object: &ObjectRef, intent: &Intent, options:
         Plan::Change(_) => false,
     };
     Ok(Look { is_right, writers: run.writers, advice: gitops::advise(&read) })
+}
+
+/// The candidate's [share](crate::plan::share) of an object's weights, as they are now.
+///
+/// # Errors
+/// When the object cannot be read.
+pub async fn weigh(
+    client: &Client,
+    object: &ObjectRef,
+    intent: &Intent,
+    options: &Options,
+) -> Result<Option<f64>, ApplyError> {
+    let mut run = Run { client, object, intent, options, uid: None, tried: None, writers: Vec::new() };
+    match run.read().await {
+        Ok(read) => Ok(share(&read, intent)),
+        Err(Outcome::End(error)) => Err(error),
+        Err(Outcome::Again(setback)) => Err(run.give_up(setback, 1)),
+    }
 }
 
 /// The pause after an attempt, counted from 1.

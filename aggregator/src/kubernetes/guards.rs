@@ -16,7 +16,10 @@ use serin_kubernetes::{
     release_guard::{ReleaseGuard, TargetRef},
 };
 
-use super::service;
+use super::{
+    service,
+    weighed::{Weighed, share_of},
+};
 use crate::{
     config::Service,
     engine::{Event, Starts},
@@ -55,6 +58,8 @@ pub(super) struct World<'a> {
     /// Of a namespace.
     pub(super) target: &'a dyn Fn(&str, &TargetRef) -> Option<Target>,
     pub(super) pods: &'a PodsOf<'a>,
+    /// Whether a target is still so, as far as is known.
+    pub(super) is_current: &'a dyn Fn(&str, &TargetRef) -> bool,
     pub(super) now: Timestamp,
 }
 
@@ -65,6 +70,7 @@ pub(super) struct Guards {
     told: BTreeMap<String, Arc<Service>>,
     /// When their pods were started, as the engine was told.
     starts: BTreeMap<String, Starts>,
+    weighed: Weighed,
     /// Services that the configuration guards.
     configured: BTreeSet<String>,
 }
@@ -136,7 +142,22 @@ impl Guards {
         let new = self.starts.iter().filter(|(service, starts)| before.get(*service).unwrap_or(&none) != *starts);
         let new = new.map(|(service, starts)| (service.clone(), starts.clone()));
         events.extend(new.map(|(service, starts)| Event::PodsStarted { service, starts }));
+        events.extend(self.weigh(world, &events));
         events
+    }
+
+    /// What the engine is to be told of weights, besides `events`.
+    fn weigh(&mut self, world: &World<'_>, events: &[Event]) -> Vec<Event> {
+        let judged = self.kept.values().filter_map(|kept| {
+            let service = kept.service.as_ref().filter(|service| service.throughput)?;
+            Some((service.name.clone(), share_of(&kept.guard, kept.pair.as_ref()?, world)))
+        });
+        let shares = judged.collect();
+        let anew = events.iter().filter_map(|event| match event {
+            Event::Guard(service) => Some(service.name.as_str()),
+            _ => None,
+        });
+        self.weighed.changes(shares, &anew.collect())
     }
 }
 

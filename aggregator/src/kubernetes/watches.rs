@@ -140,6 +140,12 @@ impl Watches {
         }
     }
 
+    /// Whether a target is watched without trouble, so that it is as it was last seen.
+    pub(super) fn is_current(&self, namespace: &str, target: &TargetRef) -> bool {
+        let watch = self.scope(namespace).and_then(|scope| self.targets.get(&(scope, plural(target.kind))));
+        watch.is_some_and(Watch::is_current)
+    }
+
     /// The pods of these namespaces as they were last seen, each with its namespace.
     pub(super) fn pods(&self, namespaces: BTreeSet<String>) -> BTreeMap<String, Result<Vec<pods::Seen>, String>> {
         let mut found = BTreeMap::new();

@@ -81,6 +81,12 @@ where
         let state = lock(&self.state);
         if state.is_listed { Some(Ok(())) } else { state.error.clone().map(Err) }
     }
+
+    /// Whether all of it was listed, and nothing went wrong since.
+    pub(super) fn is_current(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_listed && state.error.is_none()
+    }
 }
 
 /// What a watch tells.
