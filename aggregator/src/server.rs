@@ -22,6 +22,7 @@ use tonic::{server::NamedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
+    absence,
     actuator::Actuator,
     cluster::{Cluster, ClusterError},
     config::Config,
@@ -186,7 +187,11 @@ fn on_disk(config: &Config) -> Result<Kept, ServeError> {
     let store = Arc::new(Store::open(&config.data_dir, config.retention));
     let (mut engine, mut first) = Engine::new(config, history.decisions()?, now());
     let from = now().minus(config.live_window);
+    let last = historian::newest_second(&store);
     first.extend(engine.restore(historian::remembered(&store, from.second(), now().second() + 1), now()));
+    if let Some(said) = last.and_then(|last| absence::said(&engine, last, config.kubernetes.is_some(), now())) {
+        tracing::warn!("{said}");
+    }
     Ok(Kept { engine, first, past: store, decisions: history, shared: None })
 }
 
