@@ -9,7 +9,7 @@ macro_rules! manifest {
     };
 }
 
-const BASE: [&str; 10] = [
+const BASE: [&str; 11] = [
     manifest!("install/base/namespace.yaml"),
     manifest!("install/base/crd-releaseguard.yaml"),
     manifest!("install/base/service-account.yaml"),
@@ -19,6 +19,7 @@ const BASE: [&str; 10] = [
     manifest!("install/base/deployment.yaml"),
     manifest!("install/base/service.yaml"),
     manifest!("install/base/network-policy.yaml"),
+    manifest!("install/base/authorization-policy.yaml"),
     manifest!("install/base/pod-disruption-budget.yaml"),
 ];
 const GUARDED: &str = manifest!("install/guarded-namespace/rbac.yaml");
@@ -165,6 +166,10 @@ fn name(document: &mut Value, names: &Names, place: Place) -> Result<(), Install
         "Deployment" => set("/spec/template/spec/containers/0/image", json!(names.image)),
         "ConfigMap" => set("/data/serin.yaml", json!(serde_saphyr::to_string(&config(names, place))?)),
         "EnvoyFilter" => plugins(document, names)?,
+        "AuthorizationPolicy" => {
+            let principals = json!([format!("*/ns/{}/sa/serin", names.namespace)]);
+            set("/spec/rules/0/from/0/source/notPrincipals", principals);
+        }
         "HorizontalPodAutoscaler" => {
             let workload = format!("{}-{}", names.service, names.baseline);
             set("/metadata/name", json!(workload));
