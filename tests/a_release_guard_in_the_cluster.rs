@@ -11,10 +11,10 @@ use tempfile::TempDir;
 use crate::a_rollback_in_the_cluster::{PATH, gateway, virtual_service};
 
 const NAMESPACE: &str = "shop-ns";
-const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
+pub(crate) const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop-ns/events";
 /// A regression is found in about ten seconds; a failed watch is begun again after one or two.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Which release is on trial is to be found.
 fn guard() -> Value {
@@ -41,14 +41,14 @@ fn put_pod(cluster: &Cluster, release: &str, set: &str, created: &str) {
     cluster.put(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}"), pod);
 }
 
-struct World {
-    cluster: Cluster,
-    serin: Serin,
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) serin: Serin,
     dir: TempDir,
 }
 
 impl World {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let cluster = Cluster::start().await?;
         cluster.put(PATH, virtual_service());
@@ -66,7 +66,15 @@ impl World {
     }
 
     async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        self.start_again().await
+    }
+
+    pub(crate) fn kill(&mut self) {
         self.serin.process.kill();
+    }
+
+    pub(crate) async fn start_again(&mut self) -> Result<()> {
         self.serin = serin(&self.cluster, &self.dir).await?;
         Ok(())
     }
@@ -78,13 +86,13 @@ impl World {
         answer["candidate"].as_str().unwrap_or_default().to_owned()
     }
 
-    async fn judges(&self, candidate: &str) -> Result<()> {
+    pub(crate) async fn judges(&self, candidate: &str) -> Result<()> {
         let what = format!("{candidate:?} to be judged");
         poll::until(&what, SOON, async || Ok((self.candidate().await == candidate).then_some(()))).await
     }
 
     /// Waits for a condition, as `Ready=True Guarding`.
-    async fn says(&self, condition: &str) -> Result<()> {
+    pub(crate) async fn says(&self, condition: &str) -> Result<()> {
         poll::until(condition, SOON, async || Ok(self.conditions().contains(condition).then_some(()))).await
     }
 
@@ -93,6 +101,21 @@ impl World {
         let conditions = guard.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
         let word = |condition: &Value, key: &str| condition[key].as_str().unwrap_or_default().to_owned();
         conditions.iter().map(|c| format!("{}={} {}", word(c, "type"), word(c, "status"), word(c, "reason"))).collect()
+    }
+
+    /// The first event of a reason.
+    fn event(&self, reason: &str) -> Option<Value> {
+        self.cluster.list(EVENTS).into_iter().find(|event| event["reason"] == reason)
+    }
+
+    /// What was told for a reason, as `Warning: note`, and how often where it was more than once.
+    fn told(&self, reason: &str) -> Vec<String> {
+        let events = self.cluster.list(EVENTS);
+        let of_it = events.iter().filter(|event| event["reason"] == reason);
+        let word = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
+        let times =
+            |event: &Value| event.pointer("/series/count").map(|count| format!(" ({count} times)")).unwrap_or_default();
+        of_it.map(|event| format!("{}: {}{}", word(event, "type"), word(event, "note"), times(event))).collect()
     }
 
     /// How often something was asked.
@@ -162,15 +185,13 @@ async fn a_slow_candidate_of_a_release_guard_is_taken_out() -> Result<()> {
     assert_eq!((&status["baseline"], &status["candidate"]), (&json!("v1"), &json!("v2")), "{status}");
     assert!(status["sentence"].as_str().is_some_and(|sentence| sentence.contains("slower")), "{status}");
     assert!(world.conditions().contains("Regressed=True Regressed"), "{status}");
-    let events = world.cluster.list(EVENTS);
-    let told = |reason: &str| events.iter().find(|event| event["reason"] == reason).cloned().unwrap_or_default();
-    assert_eq!(
-        (&told("Regressed")["type"], &told("Regressed")["regarding"]["name"]),
-        (&json!("Warning"), &json!("shop"))
-    );
-    assert!(told("Written")["note"].as_str().is_some_and(|note| note.contains("v2 10 -> 0")), "{events:?}");
+    assert_eq!(world.told("Guarding"), ["Normal: v2 is judged against v1"]);
+    let regressed = world.event("Regressed").context("it is told")?;
+    assert_eq!((&regressed["type"], &regressed["regarding"]["name"]), (&json!("Warning"), &json!("shop")));
+    assert!(world.told("Written").iter().any(|note| note.contains("v2 10 -> 0")), "{:?}", world.told("Written"));
     // With the candidate out of traffic the trial's releases are known all the same.
     world.says("Ready=True OneRelease").await?;
+    let events = world.cluster.list(EVENTS);
     assert_eq!(world.candidate().await, "v2");
     // So they are after a restart, from the status; and nothing is told twice.
     let (before, status) = (world.conditions(), "PATCH /apis/serin.dev");
@@ -215,9 +236,15 @@ async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
     world.cluster.delete(PATH);
     world.says("Ready=False TargetNotFound").await?;
     assert_eq!(world.candidate().await, "v4", "judged, and not acted on");
+    let missing = "Warning: VirtualService shop-ns/shop does not exist: create it, or name another target";
+    assert_eq!(world.told("TargetNotFound"), [missing]);
     world.cluster.put(PATH, virtual_service());
     split("v4")?;
     world.says("Ready=True Guarding").await?;
+    // The same once more is a count at the same event.
+    world.cluster.delete(PATH);
+    world.says("Ready=False TargetNotFound").await?;
+    assert_eq!(world.told("TargetNotFound"), [format!("{missing} (2 times)")]);
     world.cluster.compact();
     world.cluster.delete(GUARD);
     world.judges("").await?;

@@ -1,24 +1,27 @@
-//! Do a rollback, another writer, a deleted object and a takeover go as they should on a cluster? On an imitated one in `make test`, and with
+//! Do a rollback, another writer, a deleted object, a takeover and a pause go as they should on a cluster? On an imitated one in `make test`, and with
 //! `make test-cluster` on the one that KUBECONFIG names: a bare API server with Istio's CRDs is enough. It makes a namespace of its own there,
 //! feeds reports itself, and deletes the namespace in the end, with what is in it.
 
 pub(crate) mod namespace;
+mod release_guard;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client, Config,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
-use serin_kubernetes::connect;
+use serin_kubernetes::{connect, lease::PAUSED_BECAUSE};
 use serin_proto::v1::DecisionStage;
 use support::{cluster::Cluster, poll, serin::Serin};
 use tempfile::TempDir;
 
 use crate::{
+    a_pause_holds_until_a_person_resumes::reaches,
     a_rollback_in_the_cluster::{gateway, virtual_service},
     two_replicas_one_acts::leads,
 };
@@ -49,7 +52,8 @@ impl Flows {
     async fn all(&self) -> Result<()> {
         self.a_rollback_is_written_and_held().await.context("a rollback is written and held")?;
         self.what_was_deleted_is_not_made_again().await.context("what was deleted is not made again")?;
-        self.another_replica_takes_over().await.context("another replica takes over")
+        self.another_replica_takes_over().await.context("another replica takes over")?;
+        self.a_release_guard_is_a_trial().await.context("a ReleaseGuard is a trial")
     }
 
     async fn a_rollback_is_written_and_held(&self) -> Result<()> {
@@ -98,12 +102,23 @@ impl Flows {
         leads(&first).await?;
         let second = self.serin("second", &lease).await?;
         anyhow::ensure!(poll::get(second.metrics, "/readyz").await.is_none(), "two of them lead");
+        self.annotate(json!("a drill")).await?;
         first.process.kill();
         leads(&second).await?;
         let feed = tokio::spawn(gateway(second.grpc));
+        let said = reaches(&second, DecisionStage::NotWritten).await?;
+        anyhow::ensure!(said.starts_with("held back: serin is paused") && said.contains("(a drill)"), "{said}");
+        self.annotate(Value::Null).await?;
         self.has_weights(100, 0).await?;
         feed.abort();
         Ok(())
+    }
+
+    /// As `kubectl annotate lease serin serin.dev/paused-because=...`.
+    async fn annotate(&self, because: Value) -> Result<()> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { PAUSED_BECAUSE: because } } }));
+        leases.patch("serin", &PatchParams::default(), &patch).await.map(drop).context("cannot annotate the Lease")
     }
 
     fn routes(&self) -> Api<DynamicObject> {

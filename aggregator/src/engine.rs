@@ -16,6 +16,7 @@ mod hold;
 pub mod on_trial;
 mod overload;
 mod proxies;
+mod restarted;
 mod shared;
 mod verdict;
 
@@ -140,10 +141,22 @@ pub enum Event {
     Tick,
     /// A service is to be guarded, from now on or otherwise than before.
     Guard(Arc<Service>),
+    /// A service that was to be guarded just now is one that an earlier run guarded.
+    Restarted {
+        /// Its name.
+        service: String,
+        /// The second in which its running trial began; or why that trial is over, in words that follow on the candidate's name.
+        trial: Result<u64, String>,
+    },
     /// A service is not to be guarded any more. Its decisions are kept.
     Unguard {
         /// Its name.
         service: String,
+    },
+    /// The order to write a rollback was not carried out, because its decision is not kept as ours.
+    Dropped {
+        /// Which decision.
+        decision: u64,
     },
     /// The targets of a rollback were written, or not.
     Written {
@@ -306,6 +319,10 @@ pub struct Engine {
     streams: BTreeMap<StreamId, ReporterId>,
     judged: u64,
     live_window: Duration,
+    /// Whether services come at run time.
+    guards_come: bool,
+    /// Until then, seconds are kept as they came for those that come.
+    whole_until: UnixMicros,
     /// Those that are judged here; `None`: there are no others, and everything is.
     partitions: Option<BTreeSet<Partition>>,
 }
@@ -339,6 +356,8 @@ impl Engine {
             streams: BTreeMap::new(),
             judged: now.second(),
             live_window: config.live_window,
+            guards_come: config.kubernetes.is_some(),
+            whole_until: UnixMicros(0),
             safety,
             partitions: None,
         };
@@ -407,8 +426,14 @@ impl Engine {
                 let effects = self.guard(service, now);
                 self.remember(effects)
             }
+            Event::Restarted { service, trial } => self.restarted(&service, trial, now),
             Event::Unguard { service } => {
                 self.guards.retain(|guard| guard.service().name != service);
+                Vec::new()
+            }
+            Event::Dropped { decision } => {
+                self.safety.answered(decision);
+                self.guards.iter_mut().for_each(|guard| guard.dropped(decision));
                 Vec::new()
             }
             Event::Written { decision, results } => {
@@ -433,7 +458,8 @@ impl Engine {
         if let Some(guard) = known.find(|guard| guard.service().name == service.name) {
             return guard.replace(service, self.decisions.values().rev(), now);
         }
-        let guard = Guard::new(service, self.decisions.values().rev(), now);
+        let mut guard = Guard::new(service, self.decisions.values().rev(), now);
+        guard.begins(now);
         let effects = guard.unfinished().into_iter().collect();
         self.guards.push(guard);
         effects
@@ -475,6 +501,15 @@ impl Engine {
     pub fn decisions(&self, service: &str, limit: usize) -> Vec<v1::Decision> {
         let of_service = |d: &&v1::Decision| service.is_empty() || d.service == service;
         self.decisions.values().rev().filter(of_service).take(limit).cloned().collect()
+    }
+
+    /// Each service and its candidate, and whether that is condemned and its rollback not confirmed in time.
+    pub fn unconfirmed(&self) -> impl Iterator<Item = (&Service, bool)> {
+        self.guards.iter().map(|guard| {
+            let service: &Service = guard.service();
+            let condemns = |d: &&v1::Decision| decision::condemns(d, &service.name, &service.candidate);
+            (service, self.decisions.values().rev().find(condemns).is_some_and(decision::is_unconfirmed))
+        })
     }
 
     /// The recording of a service's running trial, or of the one that its standing condemnation came of.
@@ -558,7 +593,8 @@ impl Engine {
         for delta in seconds.values().flatten().flat_map(|deltas| deltas.iter()) {
             self.admission.place(&delta.series.service);
         }
-        self.judged = self.judged.max(now.minus(SETTLE + Duration::from_secs(1)).second());
+        // Those after it are judged when they are complete.
+        self.judged = now.minus(SETTLE + Duration::from_secs(1)).second();
         let effects = self.judge_again(seconds, now, |_| true);
         self.let_out(effects, now)
     }
@@ -571,6 +607,7 @@ impl Engine {
         which: impl Fn(&Guard) -> bool,
     ) -> Vec<Effect> {
         let first = seconds.first_key_value().map(|(second, _)| *second);
+        self.wait_for_guards(now);
         seconds
             .into_iter()
             .for_each(|(second, all)| all.into_iter().for_each(|deltas| self.slices.add(second, deltas, now)));
@@ -606,7 +643,9 @@ impl Engine {
             effects.extend(self.judge(second, now, |_| true));
         }
         self.judged = self.judged.max(complete);
-        self.slices.fold(self.judged);
+        if now >= self.whole_until {
+            self.slices.fold(self.judged);
+        }
         self.latencies.tick(now);
         effects
     }
@@ -615,17 +654,23 @@ impl Engine {
     fn judge(&mut self, second: u64, now: UnixMicros, which: impl Fn(&Guard) -> bool) -> Vec<Effect> {
         let mut effects = Vec::new();
         for index in 0..self.guards.len() {
-            let Some(guard) = self.guards.get(index).filter(|guard| which(guard)) else { continue };
-            let service = &guard.service().name;
-            if !self.judges(service) {
-                continue;
+            if self.guards.get(index).is_some_and(&which) {
+                effects.extend(self.judge_one(index, second, now));
             }
-            let id = self.next_decision(service);
-            let Some(guard) = self.guards.get_mut(index) else { continue };
-            let more = guard.judge(second, &self.slices, id, now);
-            effects.extend(self.remember(more));
         }
         effects
+    }
+
+    /// Has one guard judge one second, where its service is judged here.
+    fn judge_one(&mut self, index: usize, second: u64, now: UnixMicros) -> Vec<Effect> {
+        let Some(service) = self.guards.get(index).map(|guard| Arc::clone(guard.service())) else { return Vec::new() };
+        if !self.judges(&service.name) {
+            return Vec::new();
+        }
+        let id = self.next_decision(&service.name);
+        let Some(guard) = self.guards.get_mut(index) else { return Vec::new() };
+        let effects = guard.judge(second, &self.slices, id, now);
+        self.remember(effects)
     }
 
     fn remember(&mut self, effects: Vec<Effect>) -> Vec<Effect> {

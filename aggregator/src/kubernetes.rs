@@ -1,6 +1,7 @@
 //! Writes rollbacks to objects in a cluster (IO), through [`serin_kubernetes::apply`]; and ReleaseGuards as services: `controller`.
 
 mod controller;
+mod earlier;
 mod guards;
 mod news;
 mod service;
@@ -17,7 +18,9 @@ use std::time::Duration;
 use kube::Client;
 use serin_kubernetes::{
     apply::{self, Applied, Options, apply},
-    connect, rollout,
+    connect,
+    plan::Reweighted,
+    rollout,
 };
 
 pub use controller::run as control;
@@ -106,12 +109,42 @@ async fn write(client: &Client, service: &Service, Object { object, namespace, t
     let intent = target.intent(namespace, &service.baseline, &service.candidate);
     let options = Options { dry_run, request: REQUEST, ..Options::default() };
     let (done, notes) = match apply(client, object, &intent, &options).await {
-        Ok(Applied::Changed { weights, notes, .. }) => {
-            (weights.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), notes)
-        }
+        Ok(Applied::Changed { weights, notes, .. }) => (reweighted(&object.to_string(), &weights), notes),
         Ok(Applied::InEffect { notes }) => (format!("{} gets nothing already", service.candidate), notes),
         Err(error) => return Written::Failed(format!("{object}: {error}")),
     };
     let sentence = notes.iter().fold(format!("{object}: {done}"), |said, note| format!("{said}; {note}"));
     if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) }
+}
+
+/// As `http[0]: v1 90 -> 100, v2 10 -> 0; http[1]: ...`: of the object, which is said before.
+fn reweighted(object: &str, weights: &[Reweighted]) -> String {
+    let routes = weights.chunk_by(|one, next| one.place == next.place).filter_map(|route| {
+        let place = &route.first()?.place;
+        let changes = route
+            .iter()
+            .map(|Reweighted { destination, before, after, .. }| format!("{destination} {before} -> {after}"));
+        let changes = changes.collect::<Vec<_>>().join(", ");
+        Some(format!("{}: {changes}", place.strip_prefix(object).unwrap_or(place).trim_start()))
+    });
+    routes.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_route_is_named_once() {
+        let of = |place: &str, destination: &str, before, after| Reweighted {
+            place: format!("VirtualService shop/shop {place}"),
+            destination: destination.to_owned(),
+            before,
+            after,
+        };
+        let weights = [of("http[0]", "v1", 90, 100), of("http[0]", "v2", 10, 0), of("http[2] (beta)", "v2", 100, 0)];
+        let said = reweighted("VirtualService shop/shop", &weights);
+        assert_eq!(said, "http[0]: v1 90 -> 100, v2 10 -> 0; http[2] (beta): v2 100 -> 0");
+        assert_eq!(reweighted("HTTPRoute a/b", &weights[..1]), "VirtualService shop/shop http[0]: v1 90 -> 100");
+    }
 }

@@ -37,7 +37,7 @@ use crate::{
     metrics::{self, Format},
     module::{self, Module, ModuleError},
     notify::{Notifier, NotifyError},
-    paused::PauseFile,
+    paused::{Keeper, PauseFile},
     query::Query,
     shell::{Abroad, Handle, Shell, now},
     weigher,
@@ -99,12 +99,10 @@ pub enum ServeError {
 /// When it cannot start, or a listener fails.
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     let module = Module::load(config.filter.as_deref())?;
-    let Kept { mut engine, first, past, decisions, shared } = match &config.nats {
+    let Kept { engine, first, past, decisions, shared, paused } = match &config.nats {
         Some(servers) => in_cluster(servers, &config).await?,
         None => on_disk(&config)?,
     };
-    let paused = PauseFile::new(&config.data_dir);
-    engine.pause(paused.read(now()));
     let kubernetes = kubernetes::client(&config).await?;
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
@@ -119,7 +117,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (weighing, controlled) = (kubernetes.clone(), kubernetes.clone().zip(config.kubernetes.clone()));
     let (leader, campaign) = match kubernetes.clone().zip(config.lease.as_ref()) {
         Some((client, lease)) => {
-            let (leader, campaign) = Leader::campaign(client, lease);
+            let (leader, campaign) = Leader::campaign(client, lease, handle.clone());
             (leader, Some(campaign))
         }
         None => (Leader::alone(), None),
@@ -144,6 +142,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     if let Some((client, watched)) = controlled {
         tokio::spawn(kubernetes::control(client, watched, configured, handle.clone(), leader.clone()));
     }
+    let paused = if leader.is_one_of_several() { Keeper::Lease(leader.clone()) } else { paused };
     let exported = export::start(config.exporters, &handle)?;
     let (forward, guards) = (cluster.as_ref().map(Cluster::forward), config.kubernetes.is_some());
     let query = Query::new(handle.clone(), ordering, decisions, past, forward, paused, guards);
@@ -180,19 +179,25 @@ struct Kept {
     past: Arc<dyn Past>,
     decisions: Arc<dyn Decisions>,
     shared: Option<(Cluster, mpsc::Sender<Abroad>)>,
+    paused: Keeper,
 }
 
 fn on_disk(config: &Config) -> Result<Kept, ServeError> {
     let history = Arc::new(History::open(&config.data_dir)?);
     let store = Arc::new(Store::open(&config.data_dir, config.retention));
     let (mut engine, mut first) = Engine::new(config, history.decisions()?, now());
+    // Before anything is judged. Where there is a Lease, that one tells, before this replica leads.
+    let paused = PauseFile::new(&config.data_dir);
+    if config.lease.is_none() {
+        engine.pause(paused.read(now()));
+    }
     let from = now().minus(config.live_window);
     let last = historian::newest_second(&store);
     first.extend(engine.restore(historian::remembered(&store, from.second(), now().second() + 1), now()));
     if let Some(said) = last.and_then(|last| absence::said(&engine, last, config.kubernetes.is_some(), now())) {
         tracing::warn!("{said}");
     }
-    Ok(Kept { engine, first, past: store, decisions: history, shared: None })
+    Ok(Kept { engine, first, past: store, decisions: history, shared: None, paused: Keeper::File(paused) })
 }
 
 /// Decisions, and what was counted, come with the partitions that are taken.
@@ -200,7 +205,8 @@ async fn in_cluster(servers: &str, config: &Config) -> Result<Kept, ServeError> 
     let (cluster, abroad) = Cluster::join(servers, config.retention).await?;
     let (engine, first) = Engine::new(config, Vec::new(), now());
     let (past, decisions) = (Arc::new(cluster.log()), cluster.decisions());
-    Ok(Kept { engine: engine.shared(), first, past, decisions, shared: Some((cluster, abroad)) })
+    let paused = Keeper::Shared(Arc::clone(&decisions));
+    Ok(Kept { engine: engine.shared(), first, past, decisions, shared: Some((cluster, abroad)), paused })
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -10,9 +10,8 @@ use serin_proto::v1::{Attachment, Vantage};
 
 use crate::labels::{Sources, Templates};
 
-/// The longest cluster name: the serialized gRPC target must stay below 128 bytes a length, where its bytes
-/// are ASCII and fit the host call's string argument.
-const CLUSTER_MAX: usize = 120;
+/// The longest cluster name: Istio's are `outbound|65535|subset|host`, of which a subset has 63 bytes at most and a host 253.
+const CLUSTER_MAX: usize = 332;
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 1_000..=10_000;
 const KEYS: [&str; 12] = [
     "cluster",
@@ -41,7 +40,7 @@ pub enum Config {
 /// How requests are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counting {
-    /// Envoy's name for the cluster of the aggregator: 1 to 120 printable ASCII characters.
+    /// Envoy's name for the cluster of the aggregator: 1 to 332 printable ASCII characters.
     pub cluster: String,
     /// Where in the mesh this Envoy measures.
     pub vantage: Vantage,

@@ -123,8 +123,9 @@ pub fn acknowledged(message: &[u8]) -> Option<u64> {
     ReportResponse::decode(message).ok().map(|response| response.acked_sequence)
 }
 
-/// The gRPC target for Envoy's host call: `envoy.config.core.v3.GrpcService{envoy_grpc{cluster_name}}`. A bare name
-/// would be taken as well, unless it happens to parse as this message.
+/// The gRPC target for Envoy's host call: `envoy.config.core.v3.GrpcService{envoy_grpc{cluster_name, authority}}`. A bare name
+/// would be taken as well, but then be the `:authority` of the stream too, and servers reset a stream whose authority is no
+/// host: Istio's cluster names are `outbound|9400||host`.
 pub fn target(cluster: &str) -> Vec<u8> {
     #[derive(Clone, PartialEq, Message)]
     struct GrpcService {
@@ -135,8 +136,13 @@ pub fn target(cluster: &str) -> Vec<u8> {
     struct EnvoyGrpc {
         #[prost(string, tag = "1")]
         cluster_name: String,
+        #[prost(string, tag = "2")]
+        authority: String,
     }
-    GrpcService { envoy_grpc: Some(EnvoyGrpc { cluster_name: cluster.to_owned() }) }.encode_to_vec()
+    let host = cluster.rsplit('|').next().unwrap_or_default();
+    let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_') { c } else { '-' };
+    let envoy_grpc = EnvoyGrpc { cluster_name: cluster.to_owned(), authority: host.chars().map(fits).collect() };
+    GrpcService { envoy_grpc: Some(envoy_grpc) }.encode_to_vec()
 }
 
 #[cfg(test)]
@@ -222,8 +228,9 @@ mod tests {
 
     #[test]
     fn the_target_is_a_grpc_service() {
-        assert_eq!(target("serin"), [0x0a, 7, 0x0a, 5, b's', b'e', b'r', b'i', b'n']);
-        assert!(String::from_utf8(target(&"c".repeat(120))).is_ok());
+        assert_eq!(target("serin"), *b"\x0a\x0e\x0a\x05serin\x12\x05serin");
+        assert_eq!(target("outbound|80||a.b"), *b"\x0a\x17\x0a\x10outbound|80||a.b\x12\x03a.b");
+        assert_eq!(target("a b:1"), *b"\x0a\x0e\x0a\x05a b:1\x12\x05a-b-1");
     }
 
     #[test]

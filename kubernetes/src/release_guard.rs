@@ -44,6 +44,13 @@ pub(crate) const RELEASE: &str = "{release}";
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate"),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Ratio", type_ = "string", json_path = ".status.ratio.text"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = "1"
+    ),
     printcolumn(name = "Needs", type_ = "string", json_path = ".status.needed.text", priority = "1"),
     printcolumn(name = "Action", type_ = "string", json_path = ".spec.action", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

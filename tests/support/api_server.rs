@@ -112,6 +112,16 @@ impl ApiServer {
         self.lock().leases.holder()
     }
 
+    /// The annotations of the Lease.
+    pub fn annotations(&self) -> Value {
+        self.lock().leases.annotations()
+    }
+
+    /// Changes an annotation of the Lease, as `kubectl annotate` does; `null` removes it.
+    pub fn annotate(&self, key: &str, value: Value) {
+        self.lock().leases.annotate(key, value);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Stored> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }

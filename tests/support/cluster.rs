@@ -19,6 +19,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
@@ -214,6 +215,14 @@ impl Stored {
                     return refused(StatusCode::UNPROCESSABLE_ENTITY, "Invalid");
                 }
             }
+            (is_whole, "application/merge-patch+json") => {
+                let Ok(patch) = serde_json::from_slice::<Value>(body) else {
+                    return refused(StatusCode::BAD_REQUEST, "BadRequest");
+                };
+                // Through the subresource nothing else is written.
+                let patch = if is_whole { patch } else { json!({ "status": patch["status"] }) };
+                json_patch::merge(&mut object, &patch);
+            }
             (false, "application/apply-patch+yaml") if query.contains("fieldManager=serin") => {
                 let Ok(mut apply) = serde_json::from_slice::<Value>(body) else {
                     return refused(StatusCode::BAD_REQUEST, "BadRequest");
@@ -256,6 +265,11 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
         Method::POST => match serde_json::from_slice::<Value>(&body) {
             Ok(mut object) => {
                 object["metadata"]["uid"] = Value::from(format!("uid-{}", stored.version));
+                object["metadata"]["creationTimestamp"] = now();
+                object["metadata"]["generation"] = 1.into();
+                if let Some((_, within)) = path.split_once("/namespaces/") {
+                    object["metadata"]["namespace"] = within.split('/').next().into();
+                }
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
                 stored.put(&format!("{path}/{name}"), object.clone());
                 (StatusCode::CREATED, object)
@@ -275,6 +289,11 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
     let mut response = Response::new(Full::from(answer.to_string()).boxed());
     *response.status_mut() = status;
     Ok(response)
+}
+
+/// In whole seconds, as the API has times.
+fn now() -> Value {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default().to_string().into()
 }
 
 fn lock(stored: &Mutex<Stored>) -> MutexGuard<'_, Stored> {

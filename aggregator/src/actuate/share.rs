@@ -11,7 +11,8 @@ pub(super) fn shares(stream: &str, finder: &Finder) -> Vec<Option<f64>> {
     let mut shares = Vec::new();
     for text in documents(stream).into_iter().filter(|text| finder.concerns(text)) {
         let Ok(document) = Document::parse(text) else { return vec![None] };
-        let (Ok(found), Ok(of_baseline)) = (finder.find(&document.value), finder.swapped().find(&document.value)) else {
+        let (Ok(found), Ok(of_baseline)) = (finder.find(&document.value), finder.swapped().find(&document.value))
+        else {
             shares.push(None);
             continue;
         };

@@ -40,6 +40,8 @@ struct Running {
     routes: Routes,
     numbers: Numbers,
     recording: Kept,
+    /// The second in which it began.
+    began: u64,
     last_candidate: u64,
 }
 
@@ -69,7 +71,7 @@ impl Running {
         };
         let recording = Kept::new(&setup);
         let (trial, numbers) = (OnTrial::new(setup), Numbers::default());
-        let mut running = Running { trial, routes, numbers, recording, last_candidate: second };
+        let mut running = Running { trial, routes, numbers, recording, began: second, last_candidate: second };
         for past in first_second..second {
             running.observe(service, past, slices.second(past), None, starts);
         }
@@ -97,6 +99,8 @@ pub enum Recorded<'a> {
 pub(crate) struct Guard {
     service: Arc<Service>,
     trial: Option<Running>,
+    /// Seconds before this one are no evidence: they were judged otherwise.
+    since: u64,
     learned: Learned,
     /// The recording of the trial that a standing condemnation came of.
     ended: Option<Arc<Kept>>,
@@ -113,13 +117,14 @@ impl Guard {
     /// `kept`: the decisions of earlier runs, newest first.
     pub(super) fn new<'a>(
         service: Arc<Service>,
-        kept: impl Iterator<Item = &'a v1::Decision>,
+        kept: impl Iterator<Item = &'a v1::Decision> + Clone,
         now: UnixMicros,
     ) -> Self {
         let mut guard = Guard {
             verdict: verdict::waiting(&service, format!("no requests to {} yet", service.candidate), now.0),
             service,
             trial: None,
+            since: 0,
             learned: Learned::default(),
             ended: None,
             weight: None,
@@ -133,7 +138,10 @@ impl Guard {
     }
 
     /// Goes on from the decisions that were kept, newest first.
-    pub(super) fn resume<'a>(&mut self, mut kept: impl Iterator<Item = &'a v1::Decision>, now: UnixMicros) {
+    pub(super) fn resume<'a>(&mut self, mut kept: impl Iterator<Item = &'a v1::Decision> + Clone, now: UnixMicros) {
+        let Service { name, candidate, .. } = &*self.service;
+        let cleared = kept.clone().filter_map(|kept| decision::cleared(kept, name, candidate)).max();
+        self.since = self.since.max(cleared.map_or(0, UnixMicros::second));
         let condemns = |d: &&v1::Decision| decision::condemns(d, &self.service.name, &self.service.candidate);
         let condemned = kept.find(condemns).map(|decision| Condemned::resume(&self.service, decision.clone(), now));
         if let Some(condemned) = &condemned {
@@ -157,6 +165,19 @@ impl Guard {
     pub(super) fn unfinished(&self) -> Option<Effect> {
         let condemned = self.condemned.as_ref().filter(|condemned| condemned.is_writing())?;
         Some(Effect::RollBack { decision: condemned.decision().id, service: Arc::clone(&self.service) })
+    }
+
+    /// What another aggregator decided and did not come to write. It is kept anew before: what cannot be kept is not acted on.
+    pub(super) fn take_up(&self) -> Vec<Effect> {
+        let Some(roll_back) = self.unfinished() else { return Vec::new() };
+        let decision = self.condemned.iter().map(|condemned| Effect::Persist(condemned.decision().clone()));
+        decision.chain([roll_back]).collect()
+    }
+
+    /// The order to write its rollback was not carried out.
+    pub(super) fn dropped(&mut self, id: u64) {
+        let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);
+        condemned.into_iter().for_each(Condemned::dropped);
     }
 
     /// The rollback of its decision may not be written now.
@@ -203,7 +224,7 @@ impl Guard {
     pub(super) fn replace<'a>(
         &mut self,
         service: Arc<Service>,
-        kept: impl Iterator<Item = &'a v1::Decision>,
+        kept: impl Iterator<Item = &'a v1::Decision> + Clone,
         now: UnixMicros,
     ) -> Vec<Effect> {
         if self.service == service {
@@ -213,6 +234,7 @@ impl Guard {
         if !is_same_pair {
             let starts = std::mem::take(&mut self.starts);
             *self = Guard { starts, ..Guard::new(service, kept, now) };
+            self.begins(now);
             return self.unfinished().into_iter().collect();
         }
         let is_judged_alike = service.is_judged_as(&self.service);
@@ -226,11 +248,27 @@ impl Guard {
             }
             None => {
                 if !is_judged_alike {
+                    self.begins(now);
                     self.begin_anew("the rules changed, judged anew", now);
                 }
                 Vec::new()
             }
         }
+    }
+
+    /// Only what comes from now on is evidence.
+    pub(super) fn begins(&mut self, now: UnixMicros) {
+        self.since = self.since.max(now.second());
+    }
+
+    /// An earlier run began the trial: what comes from that second on is judged, again where it was already.
+    pub(super) fn goes_on(&mut self, since: u64) {
+        (self.trial, self.recent, self.since) = (None, Recent::default(), since);
+    }
+
+    /// The second in which the running trial began.
+    pub(super) fn trial_began(&self) -> Option<u64> {
+        self.trial.as_ref().map(|running| running.began)
     }
 
     /// What earlier days tell, for trials that begin from now on.
@@ -284,6 +322,7 @@ impl Guard {
             return Err(if self.condemned.is_some() { NotCleared::Writing } else { NotCleared::NotCondemned });
         };
         let decision = condemned.into_cleared(now);
+        self.begins(now);
         self.begin_anew("cleared: judged anew", now);
         Ok(vec![Effect::Persist(decision), Effect::Publish(self.verdict.clone())])
     }
@@ -297,6 +336,9 @@ impl Guard {
     }
 
     fn try_candidate(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
+        if second < self.since {
+            return Vec::new();
+        }
         let seen = slices.second(second);
         self.recent.push(evidence::split(&self.service, second, seen, UnixMicros(0)));
         let served =

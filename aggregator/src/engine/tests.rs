@@ -7,12 +7,13 @@ use serin_sketch::{Counts, Micros};
 
 use super::*;
 use crate::{
-    config::{Rollback, Safety, Service, Target, Template, Timing},
+    config::{Kubernetes, Rollback, Safety, Service, Target, Template, Timing},
     report::{self, Counted, Deltas, SeriesKey},
 };
 
 mod dynamic;
 mod in_the_cluster;
+mod restarted;
 mod safety;
 
 const STREAM: StreamId = StreamId(1);

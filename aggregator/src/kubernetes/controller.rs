@@ -33,7 +33,13 @@ use super::{
     throttle::Throttle,
     watches::{Watches, chain},
 };
-use crate::{config::Kubernetes, engine::Event, shell, shell::Handle, time::UnixMicros};
+use crate::{
+    config::Kubernetes,
+    engine::{Engine, Event},
+    shell,
+    shell::Handle,
+    time::UnixMicros,
+};
 
 /// Changes come in bursts: a rollout is some hundred of them.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -50,6 +56,14 @@ struct Telling {
     uid: Option<String>,
     told: Told,
     conditions: Vec<Condition>,
+}
+
+/// What the engine says of a service.
+struct Judged {
+    verdict: Option<Verdict>,
+    decision: Option<Decision>,
+    /// The second in which its running trial began.
+    began: Option<u64>,
 }
 
 /// All that the controller knows.
@@ -140,34 +154,31 @@ impl Controller {
         if !self.leader.is_leader() {
             return true;
         }
-        let mut services: BTreeSet<String> =
-            self.guards.kept().map(|(_, kept)| kept.guard.spec.service.clone()).collect();
+        let services: BTreeSet<String> = self.guards.kept().map(|(_, kept)| kept.guard.spec.service.clone()).collect();
         let asked = self.engine.ask(move |engine, _| {
             // Of several aggregators the one that judges a service tells of it.
-            services.retain(|service| engine.judges(service));
-            let verdicts = engine.verdicts().filter(|verdict| services.contains(&verdict.service)).cloned();
-            let verdicts: BTreeMap<String, Verdict> = verdicts.map(|of| (of.service.clone(), of)).collect();
-            let newest = |service: &String| Some((service.clone(), engine.decisions(service, 1).pop()?));
-            let decisions: BTreeMap<String, Decision> = services.iter().filter_map(newest).collect();
-            (services, verdicts, decisions)
+            let judged = services.into_iter().filter(|service| engine.judges(service));
+            judged.map(|service| (service.clone(), Judged::of(engine, &service))).collect::<BTreeMap<_, _>>()
         });
-        let Ok((services, verdicts, decisions)) = asked.await else { return false };
-        for (name, kept) in self.guards.kept().filter(|(_, kept)| services.contains(&kept.guard.spec.service)) {
+        let Ok(judged) = asked.await else { return false };
+        for (name, kept) in self.guards.kept() {
+            let Some(judged) = judged.get(&kept.guard.spec.service) else { continue };
             if self.writes.len() >= WRITES {
                 break;
             }
             // Another one's verdict is not this one's.
-            let service = kept.pair.as_ref().map(|_| &kept.guard.spec.service);
-            let verdict = service.and_then(|service| verdicts.get(service));
-            let decision = service.and_then(|service| decisions.get(service));
+            let judged = kept.pair.as_ref().map(|_| judged);
+            let verdict = judged.and_then(|judged| judged.verdict.as_ref());
+            let decision = judged.and_then(|judged| judged.decision.as_ref());
+            let began = judged.and_then(|judged| judged.began);
             let telling = self.telling.entry(name.clone()).or_insert_with(|| Telling::of(kept, self.began));
             if telling.uid != kept.guard.uid() {
                 *telling = Telling::of(kept, self.began);
             }
             let Kept { guard, ready, pair, .. } = kept;
-            let known = Known { guard, ready, pair: pair.as_ref(), verdict, decision };
+            let known = Known { guard, ready, pair: pair.as_ref(), verdict, began, decision };
             let status = status(&known, &telling.conditions, now());
-            let news = telling.told.news(verdict, decision);
+            let news = telling.told.news(ready, verdict, decision);
             telling.conditions.clone_from(&status.conditions);
             let text = format!("{:?} {}", telling.uid, noticed(&status));
             let status = self.throttle.is_due(name, text, shell::now()).then_some(status);
@@ -180,10 +191,20 @@ impl Controller {
     }
 }
 
+impl Judged {
+    fn of(engine: &Engine, service: &str) -> Self {
+        Judged {
+            verdict: engine.verdicts().find(|verdict| verdict.service == service).cloned(),
+            decision: engine.decisions(service, 1).pop(),
+            began: engine.trial_began(service),
+        }
+    }
+}
+
 impl Telling {
     fn of(kept: &Kept, began: UnixMicros) -> Self {
         let status = kept.guard.status.clone().unwrap_or_default();
-        let told = Told::new(status.verdict, began.0);
+        let told = Told::new(&status, began.0);
         Telling { uid: kept.guard.uid(), told, conditions: status.conditions }
     }
 }

@@ -17,6 +17,7 @@ use serin_kubernetes::{
 };
 
 use super::{
+    earlier::Earlier,
     service,
     weighed::{Weighed, share_of},
 };
@@ -27,6 +28,10 @@ use crate::{
 
 /// More ReleaseGuards than services in a `serin.yaml` are a mistake, too.
 const MAX_GUARDS: usize = 1_000;
+
+/// Reasons that ask for nothing.
+const GUARDING: &str = "Guarding";
+const ONE_RELEASE: &str = "OneRelease";
 
 /// What the condition `Ready` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(super) struct Kept {
     pub(super) pair: Option<Pair>,
     service: Option<Arc<Service>>,
     starts: Starts,
+    /// The trial that an earlier run left, until the engine is told of it.
+    earlier: Option<Earlier>,
 }
 
 /// The pods of a namespace; `None`: not known yet.
@@ -78,11 +85,25 @@ pub(super) struct Guards {
 impl Ready {
     pub(super) fn guarding(pair: &Pair) -> Self {
         let message = format!("{} is judged against {}", pair.candidate, pair.baseline);
-        Ready { is_ready: true, reason: "Guarding", message }
+        Ready { is_ready: true, reason: GUARDING, message }
+    }
+
+    /// Whether nobody needs to mend anything. Between two trials there is one release.
+    pub(super) fn is_well(&self) -> bool {
+        self.is_ready && self.reason == GUARDING || self.reason == ONE_RELEASE
     }
 
     fn of(is_ready: bool, why: &Unready) -> Self {
         Ready { is_ready, reason: why.reason(), message: why.to_string() }
+    }
+}
+
+impl Kept {
+    /// Once, as soon as it is guarded.
+    fn restarted(&mut self) -> Option<Event> {
+        let (service, pair) = (self.service.as_ref()?, self.pair.as_ref()?);
+        let trial = self.earlier.take()?.goes_on(pair, &self.guard);
+        Some(Event::Restarted { service: service.name.clone(), trial })
     }
 }
 
@@ -125,8 +146,9 @@ impl Guards {
             } else {
                 look(guard, world, before, taken)
             };
+            let earlier = before.map_or_else(|| Earlier::of(guard), |before| before.earlier.clone());
             // What is not known yet stays as it was.
-            kept.extend(looked.or_else(|| before.cloned()).map(|kept| (name, kept)));
+            kept.extend(looked.or_else(|| before.cloned()).map(|kept| (name, Kept { earlier, ..kept })));
         }
         let unread = world.unread.iter().filter_map(|name| Some((name.clone(), self.kept.get(name)?.clone())));
         kept.extend(unread);
@@ -143,6 +165,8 @@ impl Guards {
         let new = new.map(|(service, starts)| (service.clone(), starts.clone()));
         events.extend(new.map(|(service, starts)| Event::PodsStarted { service, starts }));
         events.extend(self.weigh(world, &events));
+        // At last: seconds that are judged again are judged with all that is known of the pods.
+        events.extend(self.kept.values_mut().filter_map(Kept::restarted));
         events
     }
 
@@ -183,7 +207,14 @@ fn look(guard: &Arc<ReleaseGuard>, world: &World<'_>, before: Option<&Kept>, tak
     Some(match service::of(&guard.spec, &namespace, &pair) {
         Ok(service) => {
             let ready = note.map_or_else(|| Ready::guarding(&pair), |note| Ready::of(true, &note));
-            Kept { guard: Arc::clone(guard), ready, pair: Some(pair), service: Some(Arc::new(service)), starts }
+            Kept {
+                guard: Arc::clone(guard),
+                ready,
+                pair: Some(pair),
+                service: Some(Arc::new(service)),
+                starts,
+                earlier: None,
+            }
         }
         Err(why) => {
             let judged = before.and_then(|before| before.pair.clone());
@@ -202,7 +233,7 @@ fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged:
     });
     let pair = judged.filter(|_| held.is_some());
     let starts = before.map(|before| before.starts.clone()).unwrap_or_default();
-    Kept { guard: Arc::clone(guard), ready: Ready::of(false, why), pair, service: held, starts }
+    Kept { guard: Arc::clone(guard), ready: Ready::of(false, why), pair, service: held, starts, earlier: None }
 }
 
 /// When the pods of a service were started, by name and by address. Where a node's clock is off, nobody knows.

@@ -1,10 +1,13 @@
 //! What is told as Kubernetes Events of a ReleaseGuard: pure.
 
 use kube::runtime::events::{Event, EventType};
-use serin_kubernetes::release_guard::VerdictState as Shown;
+use serin_kubernetes::release_guard::{ReleaseGuardStatus, VerdictState as Shown};
 use serin_proto::v1::{Decision, DecisionStage, Verdict};
 
-use super::status::{camel, state};
+use super::{
+    guards::Ready,
+    status::{camel, state},
+};
 
 /// The most that the API server takes, in bytes.
 const NOTE_MAX: usize = 1_024;
@@ -12,20 +15,24 @@ const NOTE_MAX: usize = 1_024;
 /// What was told of one ReleaseGuard.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
+    /// Whether it is ready, and the reason.
+    ready: Option<(bool, String)>,
     verdict: Option<Shown>,
     /// Of decisions: everything up to here.
     until_us: u64,
 }
 
 impl Told {
-    /// What happened before `since_us` was told by an earlier run, up to the verdict that the status shows.
-    pub(super) fn new(verdict: Option<Shown>, since_us: u64) -> Self {
-        Told { verdict, until_us: since_us }
+    /// What happened before `since_us` was told by an earlier run, up to what the status shows.
+    pub(super) fn new(shown: &ReleaseGuardStatus, since_us: u64) -> Self {
+        let ready = shown.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let ready = ready.map(|condition| (condition.status == "True", condition.reason.clone()));
+        Told { ready, verdict: shown.verdict, until_us: since_us }
     }
 
     /// What there is to tell since the last time.
-    pub(super) fn news(&mut self, verdict: Option<&Verdict>, decision: Option<&Decision>) -> Vec<Event> {
-        let mut news = Vec::new();
+    pub(super) fn news(&mut self, ready: &Ready, verdict: Option<&Verdict>, decision: Option<&Decision>) -> Vec<Event> {
+        let mut news: Vec<Event> = self.readiness(ready).into_iter().collect();
         let shown = verdict.and_then(|verdict| Some((state(verdict.state())?, verdict)));
         if let Some((shown, verdict)) = shown.filter(|(shown, _)| self.verdict != Some(*shown)) {
             // That a trial begins is no news of its candidate.
@@ -47,6 +54,19 @@ impl Told {
         self.until_us = decision.events.last().map_or(self.until_us, |last| last.unix_us.max(self.until_us));
         news
     }
+
+    /// The words of a message may change by the second, as the seconds that a clock is off: another reason is news.
+    fn readiness(&mut self, ready: &Ready) -> Option<Event> {
+        let Ready { is_ready, reason, message } = ready;
+        if self.ready.as_ref().is_some_and(|(was_ready, why)| was_ready == is_ready && why == reason) {
+            return None;
+        }
+        self.ready = Some((*is_ready, (*reason).to_owned()));
+        let type_ = if ready.is_well() { EventType::Normal } else { EventType::Warning };
+        // One that comes again within minutes is a count at the first one, whose message stays.
+        let action = format!("Reconcile{:08x}", crc32fast::hash(message.as_bytes()));
+        Some(event(type_, reason, &action, message))
+    }
 }
 
 fn event(type_: EventType, word: &str, action: &str, note: &str) -> Event {
@@ -57,12 +77,28 @@ fn event(type_: EventType, word: &str, action: &str, note: &str) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::Timestamp;
+    use serin_kubernetes::release_guard::condition;
     use serin_proto::v1::{DecisionEvent, VerdictState};
 
     use super::*;
 
     fn reasons(news: &[Event]) -> Vec<String> {
         news.iter().map(|event| format!("{:?} {}", event.type_, event.reason)).collect()
+    }
+
+    fn ready(is_ready: bool, reason: &'static str, message: &str) -> Ready {
+        Ready { is_ready, reason, message: message.to_owned() }
+    }
+
+    fn guarding() -> Ready {
+        ready(true, "Guarding", "v2 is judged against v1")
+    }
+
+    /// What the status shows of a run before.
+    fn shown(verdict: Option<Shown>, ready: &Ready) -> ReleaseGuardStatus {
+        let ready = condition("Ready", ready.is_ready, ready.reason, &ready.message, Timestamp::UNIX_EPOCH);
+        ReleaseGuardStatus { verdict, conditions: vec![ready], ..ReleaseGuardStatus::default() }
     }
 
     fn verdict(state: VerdictState) -> Verdict {
@@ -81,8 +117,9 @@ mod tests {
     #[test]
     fn changes_are_told_once() {
         use VerdictState::{Gathering, Healthy, Regressed};
-        let mut told = Told::new(None, 100);
-        let mut news = |state, decision: Option<&Decision>| reasons(&told.news(Some(&verdict(state)), decision));
+        let mut told = Told::new(&shown(None, &guarding()), 100);
+        let mut news =
+            |state, decision: Option<&Decision>| reasons(&told.news(&guarding(), Some(&verdict(state)), decision));
         let none: [&str; 0] = [];
         assert_eq!(news(Gathering, None), none);
         assert_eq!(news(Healthy, None), ["Normal Healthy"]);
@@ -98,9 +135,33 @@ mod tests {
 
     #[test]
     fn what_an_earlier_run_told_is_not_told_again() {
-        let mut told = Told::new(Some(Shown::Regressed), 100);
+        let missing = ready(false, "TargetNotFound", "create it");
+        let mut told = Told::new(&shown(Some(Shown::Regressed), &missing), 100);
         let kept = decision(&[(50, DecisionStage::Decided)]);
-        assert_eq!(told.news(Some(&verdict(VerdictState::Regressed)), Some(&kept)).len(), 0);
+        assert_eq!(told.news(&missing, Some(&verdict(VerdictState::Regressed)), Some(&kept)).len(), 0);
+        assert_eq!(reasons(&told.news(&guarding(), None, None)), ["Normal Guarding"]);
+    }
+
+    #[test]
+    fn what_becomes_of_being_ready_is_told_once_with_its_remedy() {
+        let mut told = Told::new(&ReleaseGuardStatus::default(), 100);
+        let mut news = |is_ready, reason, message: &str| {
+            let news = told.news(&ready(is_ready, reason, message), None, None);
+            assert!(news.iter().all(|event| event.note.as_deref() == Some(message)));
+            (reasons(&news), news.first().map(|event| event.action.clone()))
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(news(true, "Guarding", "v2 is judged against v1").0, ["Normal Guarding"]);
+        assert_eq!(news(true, "Guarding", "v3 is judged against v1").0, none);
+        let (first, action) = news(false, "TargetNotFound", "shop/a does not exist: create it");
+        assert_eq!(first, ["Warning TargetNotFound"]);
+        assert_eq!(news(true, "WeightsNotHundred", "give them 100 in all").0, ["Warning WeightsNotHundred"]);
+        assert_eq!(news(true, "OneRelease", "all go to v1").0, ["Normal OneRelease"], "nothing is to be mended");
+        assert_eq!(news(false, "OneRelease", "all go to v1").0, ["Normal OneRelease"], "as between two trials");
+        let (again, other) = news(false, "TargetNotFound", "shop/b does not exist: create it");
+        assert_eq!(again, ["Warning TargetNotFound"]);
+        assert_ne!(action, other, "the API would keep the message of the first one");
+        assert!(action.is_some_and(|action| action.len() <= 128));
     }
 
     #[test]

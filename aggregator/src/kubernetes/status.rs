@@ -1,6 +1,9 @@
 //! What the status of a ReleaseGuard says: pure.
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 use serin_kubernetes::{
     discover::Pair,
     release_guard::{Needed, Ratio, ReleaseGuard, ReleaseGuardStatus, condition, set_condition},
@@ -19,6 +22,8 @@ pub(super) struct Known<'a> {
     pub(super) ready: &'a Ready,
     pub(super) pair: Option<&'a Pair>,
     pub(super) verdict: Option<&'a Verdict>,
+    /// The second in which its running trial began.
+    pub(super) began: Option<u64>,
     /// The newest one about its service.
     pub(super) decision: Option<&'a Decision>,
 }
@@ -55,6 +60,7 @@ pub(super) fn status(known: &Known<'_>, earlier: &[Condition], now: Timestamp) -
         observed_generation: known.guard.metadata.generation,
         baseline: known.pair.map(|pair| pair.baseline.clone()),
         candidate: known.pair.map(|pair| pair.candidate.clone()),
+        trial_start_time: verdict.and(known.began).and_then(time),
         verdict: verdict.and_then(|verdict| state(verdict.state())),
         sentence: verdict.map(|verdict| verdict.sentence.clone()),
         ratio: verdict.and_then(ratio),
@@ -77,8 +83,14 @@ pub(super) fn noticed(status: &ReleaseGuardStatus) -> String {
     let needed = status.needed.as_ref().map(|needed| &needed.text);
     let said = |condition: &Condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone());
     let conditions: Vec<_> = status.conditions.iter().map(said).collect();
-    let ReleaseGuardStatus { observed_generation, baseline, candidate, verdict, sentence, .. } = status;
-    format!("{:?}", (observed_generation, baseline, candidate, verdict, sentence, ratio, needed, conditions))
+    let ReleaseGuardStatus { observed_generation, baseline, candidate, trial_start_time, verdict, sentence, .. } =
+        status;
+    let trial = (baseline, candidate, trial_start_time);
+    format!("{:?}", (observed_generation, trial, verdict, sentence, ratio, needed, conditions))
+}
+
+fn time(second: u64) -> Option<Time> {
+    Timestamp::from_second(i64::try_from(second).ok()?).ok().map(Time)
 }
 
 /// The latency with the most evidence for a regression.
@@ -162,7 +174,7 @@ mod tests {
     ) -> ReleaseGuardStatus {
         let pair = Pair { baseline: "v1".to_owned(), candidate: "v2".to_owned() };
         let (guard, ready) = (guard(), Ready::guarding(&pair));
-        let known = Known { guard: &guard, ready: &ready, pair: Some(&pair), verdict, decision };
+        let known = Known { guard: &guard, ready: &ready, pair: Some(&pair), verdict, began: Some(7), decision };
         status(&known, earlier, Timestamp::from_second(second).unwrap())
     }
 
@@ -177,6 +189,7 @@ mod tests {
         assert_eq!(status.observed_generation, Some(3));
         assert_eq!(status.ratio.as_ref().map(|ratio| ratio.text.as_str()), Some("p99 +50.0% (+35.0% to +65.0%)"));
         assert_eq!(status.needed.as_ref().map(|needed| needed.text.as_str()), Some("1200 requests, 40 s"));
+        assert_eq!(status.trial_start_time.as_ref().map(|time| time.0.as_second()), Some(7));
         assert_eq!(conditions(&status), ["Ready=True Guarding", "Regressed=False Gathering"]);
         use DecisionStage::{Confirmed, Decided, NotInEffect, NotWritten, Written};
         let check = |stages: &[DecisionStage], told: &str| {
@@ -198,7 +211,7 @@ mod tests {
         let other = Verdict { candidate: "v3".to_owned(), ..verdict(VerdictState::Regressed) };
         let status = shown(Some(&other), None, &earlier.conditions, 20);
         assert_eq!(conditions(&status), ["Ready=True Guarding"]);
-        assert_eq!((status.verdict, status.sentence), (None, None));
+        assert_eq!((status.verdict, status.sentence, status.trial_start_time), (None, None, None));
         assert_eq!(status.conditions[0].last_transition_time.0.as_second(), 10);
     }
 

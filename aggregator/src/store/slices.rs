@@ -154,6 +154,11 @@ impl Slices {
         fresh.chain(before.map(|(_, minute)| minute.iter().collect()))
     }
 
+    /// The oldest second that is kept as it came.
+    pub fn first_second(&self) -> Option<u64> {
+        self.seconds.first_key_value().map(|(second, _)| *second)
+    }
+
     /// What is known of one second.
     pub fn second(&self, second: u64) -> &Second {
         self.seconds.get(&second).unwrap_or(&NOTHING)

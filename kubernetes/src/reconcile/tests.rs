@@ -278,7 +278,9 @@ fn named_releases_that_the_object_does_not_have() {
 fn what_should_be_mended_is_said_while_the_guard_acts() {
     let outcome = reconciled(&guard(|_| ()), Target::Found(split(&[("v1", 80), ("v2", 30)])), &pods(), None);
     assert!(matches!(&outcome, Outcome::Guard { pair, .. } if *pair == v1_v2()), "{outcome:?}");
-    assert_eq!(said(&outcome).0, "WeightsNotHundred");
+    let (reason, message) = said(&outcome);
+    assert_eq!(reason, "WeightsNotHundred");
+    assert_eq!(message.matches("VirtualService").count(), 1, "the object is named once: {message}");
     let mut skewed = pods();
     skewed[1].started = Some(at(NOW + 90));
     let outcome = reconciled(&guard(|_| ()), Target::Found(canary()), &skewed, None);

@@ -66,13 +66,18 @@ pub enum Unready {
     #[error(transparent)]
     NoTrial(#[from] NoTrial),
     /// A target cannot be changed, or not well.
-    #[error("{target}: {obstacle}")]
+    #[error("{}", about(.target, &.obstacle.to_string()))]
     Obstacle {
         /// Which.
         target: String,
         /// Why not.
         obstacle: Box<Obstacle>,
     },
+}
+
+/// What is said of a route names its object already.
+fn about(target: &str, said: &str) -> String {
+    if said.starts_with(target) { said.to_owned() } else { format!("{target}: {said}") }
 }
 
 impl Unready {

@@ -20,6 +20,9 @@ pub struct ReleaseGuardStatus {
     /// The release on trial, as said or as found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<String>,
+    /// When the running trial began: what came before is no evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_start_time: Option<Time>,
     /// What the judge says of the candidate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<VerdictState>,

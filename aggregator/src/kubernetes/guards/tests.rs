@@ -127,6 +127,34 @@ fn a_restart_goes_on_with_the_pair_of_the_status() {
     assert_eq!(seen(&mut guards, &[found], Some(Target::Missing)), ["guard shop v2 held"]);
 }
 
+/// A restart in the middle of a trial: the engine is told once, after all that it needs to judge the past.
+#[test]
+fn a_restart_tells_which_trial_was_running() {
+    let on_trial = |change: fn(&mut Value)| {
+        let mut guards = Guards::default();
+        let shop = guard("shop", |guard| {
+            guard["metadata"]["generation"] = 3.into();
+            guard["status"] = json!({
+                "observedGeneration": 3, "baseline": "v1", "candidate": "v2", "trialStartTime": "1970-01-01T01:00:00Z",
+            });
+            change(guard);
+        });
+        let pods = [pods::Seen { started: Timestamp::from_second(2_000).ok(), ..pod("v2", 1_000) }];
+        assert_eq!(seen_with(&mut guards, &[Arc::clone(&shop)], None, &pods), NONE, "its target is not listed yet");
+        let told = seen_with(&mut guards, &[Arc::clone(&shop)], Some(canary()), &pods);
+        assert_eq!(seen_with(&mut guards, &[shop], Some(canary()), &pods), NONE, "once");
+        assert_eq!(told[0], "guard shop v2 acting");
+        assert!(told[1].starts_with("PodsStarted"), "{told:?}");
+        told.get(2).cloned().unwrap_or_default()
+    };
+    assert_eq!(on_trial(|_| ()), "Restarted { service: \"shop\", trial: Ok(3600) }");
+    assert_eq!(on_trial(|guard| guard["status"]["trialStartTime"] = Value::Null), "", "nothing was on trial");
+    assert_eq!(on_trial(|guard| guard["status"] = Value::Null), "", "it is new");
+    let says = |told: String, why: &str| assert!(told.contains("Err(") && told.contains(why), "{told}");
+    says(on_trial(|guard| guard["status"]["candidate"] = "v3".into()), "v3 was on trial against v1, judged anew");
+    says(on_trial(|guard| guard["status"]["observedGeneration"] = 2.into()), "ReleaseGuard was changed");
+}
+
 #[test]
 fn of_two_guards_of_a_service_the_older_one_is_heard() {
     let older = guard("z", |_| ());

@@ -168,6 +168,10 @@ fn cause(error: &watcher::Error) -> String {
 
 /// An error with those that it comes of, each of which says only its own part.
 pub(in crate::kubernetes) fn chain(error: &kube::Error) -> String {
+    // Its own text has the whole answer as Rust would write it.
+    if let kube::Error::Api(answer) = error {
+        return format!("{} ({})", answer.message, answer.code);
+    }
     let mut said = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -182,4 +186,22 @@ pub(in crate::kubernetes) fn chain(error: &kube::Error) -> String {
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    /// As for a kind whose CRD is not installed, and for one that the Role does not allow.
+    #[test]
+    fn what_the_api_server_says_is_told_in_its_words() {
+        let says = |message: &str, reason: &str, code| {
+            let status = Status::failure(message, reason).with_code(code);
+            cause(&watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status))))
+        };
+        assert_eq!(says("404 page not found", "Failed to parse error data", 404), "404 page not found (404)");
+        assert_eq!(says("pods is forbidden", "Forbidden", 403), "pods is forbidden (403)");
+    }
 }

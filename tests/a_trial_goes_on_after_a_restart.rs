@@ -1,0 +1,118 @@
+//! Does the running trial of a ReleaseGuard go on after `kill -9`, with each request as evidence once? And another trial begin anew?
+
+use std::{
+    net::SocketAddr,
+    ops::Range,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use serin_proto::{
+    convert,
+    v1::{Outcome, ReportRequest, Series, SeriesDelta, ingest_client::IngestClient},
+};
+use serin_sketch::{Bucket, Counts, Micros};
+use support::poll;
+use tokio::{sync::mpsc, time};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{
+    a_release_guard_in_the_cluster::{GUARD, SOON, World},
+    a_rollback_in_the_cluster::PATH,
+};
+
+const RELEASES: [(u32, &str, u64); 2] = [(0, "v1", 1), (1, "v2", 4)];
+/// Reports before the end, and what each counts of either release: too little to decide.
+const BEFORE: u64 = 4;
+const EACH_BEFORE: u64 = 51;
+/// What each counts after it. The remainder of the sum tells how many of those before are in it.
+const EACH_AFTER: u64 = 50;
+
+/// One report a second, in which v2 is four times as slow, each sent when the one before is acknowledged. As of one that had no answer, and
+/// goes on where it was, on a new stream.
+async fn report(grpc: SocketAddr, sequences: Range<u64>, each: u64) -> Result<()> {
+    let (messages, receiver) = mpsc::channel(8);
+    let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
+    let reporter = Some(support::reporter::gateway("gateway", sequences.start));
+    messages.send(ReportRequest { reporter, interval_ms: 1_000, ..ReportRequest::default() }).await?;
+    let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
+    let mut ticks = time::interval(Duration::from_secs(1));
+    let first = sequences.start;
+    for sequence in sequences {
+        ticks.tick().await;
+        messages.send(counted(sequence, sequence == first, each)).await?;
+        while acks.message().await?.context("the stream ended")?.acked_sequence < sequence {}
+    }
+    Ok(())
+}
+
+fn counted(sequence: u64, is_first: bool, each: u64) -> ReportRequest {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let delta = |(series, _, times)| {
+        let latencies: Counts = (1..=each).map(|at| (Bucket::of(Micros(times * 400 * at)), 1)).collect();
+        let counts = convert::to_wire(&latencies);
+        SeriesDelta { series, upstream: Some(counts.clone()), total: Some(counts), retries: 0 }
+    };
+    let series = |(id, release, _): (u32, &str, u64)| {
+        let [service, route, release] = ["shop", "all", release].map(str::to_owned);
+        Series { id, service, route, pod: format!("{release}-pod"), release, outcome: Outcome::Success.into() }
+    };
+    ReportRequest {
+        sequence,
+        interval_start_unix_us: (now.as_micros() as u64).saturating_sub(1_000_000),
+        interval_ms: 1_000,
+        new_series: if is_first { RELEASES.into_iter().map(series).collect() } else { Vec::new() },
+        deltas: RELEASES.into_iter().map(delta).collect(),
+        ..ReportRequest::default()
+    }
+}
+
+/// In the middle of a trial, whose status says since when it runs.
+async fn killed() -> Result<World> {
+    let mut world = World::start().await?;
+    world.judges("v2").await?;
+    report(world.serin.grpc, 1..BEFORE + 1, EACH_BEFORE).await?;
+    let says_since = || world.cluster.object(GUARD)?.pointer("/status/trialStartTime").cloned();
+    poll::until("the trial's start", SOON, async || Ok(says_since().filter(|since| !since.is_null()))).await?;
+    assert_eq!(world.serin.decisions().await?, [], "it is not decided yet");
+    world.kill();
+    Ok(world)
+}
+
+#[tokio::test]
+async fn each_request_before_and_after_a_kill_is_evidence_once() -> Result<()> {
+    let mut world = killed().await?;
+    world.start_again().await?;
+    world.judges("v2").await?;
+    let feed = tokio::spawn(report(world.serin.grpc, BEFORE + 1..1_000, EACH_AFTER));
+    let decision = poll::until("a decision", SOON, async || Ok(world.serin.decisions().await?.pop())).await?;
+    feed.abort();
+    let verdict = decision.verdict.context("a decision has a verdict")?;
+    let after = verdict.candidate_requests.checked_sub(BEFORE * EACH_BEFORE);
+    let reports = after.map(|requests| (requests / EACH_AFTER, requests % EACH_AFTER));
+    assert!(reports.is_some_and(|(reports, rest)| (1..60).contains(&reports) && rest == 0), "{verdict:?}");
+    assert_eq!(verdict.baseline_requests, verdict.candidate_requests, "{verdict:?}");
+    world.says("RolledBack=True Written").await
+}
+
+/// Somebody deploys while it is away.
+#[tokio::test]
+async fn another_candidate_begins_anew_and_that_is_said() -> Result<()> {
+    let mut world = killed().await?;
+    world.cluster.change(GUARD, |guard| {
+        (guard["spec"]["baseline"], guard["spec"]["candidate"]) = ("v1".into(), "v3".into());
+    })?;
+    world.cluster.change(PATH, |routes| {
+        routes["spec"]["http"][0]["route"][1]["destination"]["subset"] = "v3".into();
+    })?;
+    world.start_again().await?;
+    world.judges("v3").await?;
+    let says = |status: &Value| status["sentence"].as_str().map(str::to_owned);
+    let sentence = poll::until("the new trial in the status", SOON, async || {
+        let status = world.cluster.object(GUARD).context("the guard is gone")?["status"].take();
+        Ok(says(&status).filter(|_| status["candidate"] == "v3" && status["trialStartTime"].is_null()))
+    });
+    assert_eq!(sentence.await?, "v3: before serin was started again v2 was on trial against v1, judged anew");
+    Ok(())
+}
