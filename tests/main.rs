@@ -14,6 +14,8 @@ mod a_requests_whole_life;
 mod a_rollback_in_the_cluster;
 mod a_rollback_is_held_against_others;
 mod a_rollback_that_nobody_follows_is_said;
+mod a_root_delegates_to_others;
+mod a_target_in_whichever_version;
 mod a_trap_fails_no_request;
 mod a_trial_goes_on_after_a_restart;
 mod a_weight_promises_requests;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use kube::Client;
+use serin_kubernetes::cluster::Cluster;
 use serin_proto::v1::Decision;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -58,7 +58,7 @@ pub enum Order {
 /// What the task needs.
 pub struct Actuator {
     history: Arc<dyn Decisions>,
-    cluster: Option<Client>,
+    cluster: Option<Cluster>,
     storing: watch::Sender<bool>,
     notifier: Notifier,
     leader: Leader,
@@ -74,7 +74,7 @@ impl Actuator {
     /// `storing` is set to whether the last decision could be kept.
     pub fn new(
         history: Arc<dyn Decisions>,
-        cluster: Option<Client>,
+        cluster: Option<Cluster>,
         storing: watch::Sender<bool>,
         notifier: Notifier,
         leader: Leader,

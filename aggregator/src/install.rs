@@ -256,7 +256,7 @@ mod tests {
                 assert_eq!(config.kubernetes.unwrap().namespaces, ["retail"]);
                 let cluster = "outbound|9400||serin.canaries.svc.cluster.local";
                 assert!(of("EnvoyFilter").to_string().contains(cluster));
-                assert_eq!(documents.len(), 11 + 2 + 1 + 2 + 1 + 4 + 1);
+                assert_eq!(documents.len(), 12 + 2 + 1 + 2 + 1 + 4 + 1);
             }
         }
     }

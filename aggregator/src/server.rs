@@ -103,7 +103,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         Some(servers) => in_cluster(servers, &config).await?,
         None => on_disk(&config)?,
     };
-    let kubernetes = kubernetes::client(&config).await?;
+    let kubernetes = kubernetes::cluster(&config).await?;
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
     let notifier = Notifier::start(&config.notify, now())?;
@@ -116,13 +116,14 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
     let (weighing, controlled) = (kubernetes.clone(), kubernetes.clone().zip(config.kubernetes.clone()));
     let (leader, campaign) = match kubernetes.clone().zip(config.lease.as_ref()) {
-        Some((client, lease)) => {
-            let (leader, campaign) = Leader::campaign(client, lease, handle.clone());
+        Some((reached, lease)) => {
+            let (leader, campaign) = Leader::campaign(reached.client().clone(), lease, handle.clone());
             (leader, Some(campaign))
         }
         None => (Leader::alone(), None),
     };
-    let holding = kubernetes.clone().map(|client| hold::run(client, handle.clone(), leader.clone()));
+    kubernetes.clone().map(|reached| tokio::spawn(kubernetes::ask(reached, kubernetes::kinds(&config))));
+    let holding = kubernetes.clone().map(|reached| hold::run(reached, handle.clone(), leader.clone()));
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
@@ -139,8 +140,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let configured: BTreeSet<String> = config.services.iter().map(|service| service.name.clone()).collect();
     tokio::spawn(weigher::run(handle.clone(), weighing, configured.clone()));
     holding.map(tokio::spawn);
-    if let Some((client, watched)) = controlled {
-        tokio::spawn(kubernetes::control(client, watched, configured, handle.clone(), leader.clone()));
+    if let Some((reached, watched)) = controlled {
+        tokio::spawn(kubernetes::control(reached, watched, configured, handle.clone(), leader.clone()));
     }
     let paused = if leader.is_one_of_several() { Keeper::Lease(leader.clone()) } else { paused };
     let exported = export::start(config.exporters, &handle)?;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use kube::Client;
+use serin_kubernetes::cluster::Cluster;
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
 use crate::{
@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_secs(5);
 type Read = Result<Option<f64>, String>;
 
 /// Runs until the engine is gone. `configured`: the services that are not a ReleaseGuard's.
-pub async fn run(engine: Handle, client: Option<Client>, configured: BTreeSet<String>) {
+pub async fn run(engine: Handle, cluster: Option<Cluster>, configured: BTreeSet<String>) {
     let judged = |service: &Arc<Service>| service.throughput && configured.contains(&service.name);
     let mut unread: BTreeMap<String, String> = BTreeMap::new();
     let mut ticks = tokio::time::interval(EVERY);
@@ -37,8 +37,8 @@ pub async fn run(engine: Handle, client: Option<Client>, configured: BTreeSet<St
         // At once, so that an API server that hangs does not keep the others' weights from being read.
         let mut reading = JoinSet::new();
         for service in services.into_iter().filter(judged) {
-            let client = client.clone();
-            reading.spawn(async move { (service.name.clone(), read(client.as_ref(), service).await) });
+            let cluster = cluster.clone();
+            reading.spawn(async move { (service.name.clone(), read(cluster.as_ref(), service).await) });
         }
         while let Some(read) = reading.join_next().await {
             let Ok((service, read)) = read else { continue };
@@ -51,9 +51,9 @@ pub async fn run(engine: Handle, client: Option<Client>, configured: BTreeSet<St
 }
 
 /// The share that all targets say; `None` where they do not agree, or there are none.
-async fn read(client: Option<&Client>, service: Arc<Service>) -> Read {
-    let of_objects = match client {
-        Some(client) => kubernetes::weigh(client, &service).await?,
+async fn read(cluster: Option<&Cluster>, service: Arc<Service>) -> Read {
+    let of_objects = match cluster {
+        Some(cluster) => kubernetes::weigh(cluster, &service).await?,
         None => Vec::new(),
     };
     let of_files = tokio::task::spawn_blocking(move || {

@@ -15,6 +15,7 @@ use kube::{
 };
 use serde_json::json;
 use serin_kubernetes::{
+    cluster::Cluster,
     reconcile::full_name,
     release_guard::{ReleaseGuard, ReleaseGuardStatus},
     writers::FIELD_MANAGER,
@@ -81,11 +82,12 @@ struct Controller {
 }
 
 /// Runs until the engine is gone. `configured`: services of the configuration.
-pub async fn run(client: Client, config: Kubernetes, configured: BTreeSet<String>, engine: Handle, leader: Leader) {
+pub async fn run(cluster: Cluster, config: Kubernetes, configured: BTreeSet<String>, engine: Handle, leader: Leader) {
+    let client = cluster.client().clone();
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: None };
     let mut controller = Controller {
         recorder: Recorder::new(client.clone(), reporter),
-        watches: Watches::start(client.clone(), &config.namespaces),
+        watches: Watches::start(cluster, &config.namespaces),
         guards: Guards::new(configured),
         throttle: Throttle::default(),
         telling: BTreeMap::new(),
@@ -140,7 +142,7 @@ impl Controller {
         let pods = |namespace: &str| Some(pods.get(namespace)?.as_deref().map_err(String::as_str));
         let watches = &self.watches;
         let target = |namespace: &str, target: &_| watches.target(namespace, target);
-        let is_current = |namespace: &str, target: &_| watches.is_current(namespace, target);
+        let is_current = |object: &_| watches.is_current(object);
         let world = World { guards, unread, target: &target, pods: &pods, is_current: &is_current, now: now() };
         let events = self.guards.reconcile(&world);
         self.telling.retain(|name, _| self.guards.is_kept(name));

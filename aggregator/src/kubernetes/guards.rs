@@ -11,6 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use serin_kubernetes::{
     discover::Pair,
+    object::ObjectRef,
     pods::{self, Seen},
     reconcile::{self, Around, Outcome, Target, Unready, full_name, reconcile},
     release_guard::{ReleaseGuard, TargetRef},
@@ -65,8 +66,8 @@ pub(super) struct World<'a> {
     /// Of a namespace.
     pub(super) target: &'a dyn Fn(&str, &TargetRef) -> Option<Target>,
     pub(super) pods: &'a PodsOf<'a>,
-    /// Whether a target is still so, as far as is known.
-    pub(super) is_current: &'a dyn Fn(&str, &TargetRef) -> bool,
+    /// Whether an object is still so, as far as is known.
+    pub(super) is_current: &'a dyn Fn(&ObjectRef) -> bool,
     pub(super) now: Timestamp,
 }
 

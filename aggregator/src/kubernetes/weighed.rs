@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt as _;
-use serin_kubernetes::{discover::Pair, plan::share, reconcile::Target, release_guard::ReleaseGuard};
+use serin_kubernetes::{discover::Pair, reconcile::Target, release_guard::ReleaseGuard};
 
 use super::guards::World;
 use crate::engine::Event;
@@ -27,11 +27,12 @@ impl Weighed {
 /// The share that all targets of a guard say. What was seen before its watch was cut may not be so any more.
 pub(super) fn share_of(guard: &ReleaseGuard, pair: &Pair, world: &World<'_>) -> Option<f64> {
     let namespace = guard.namespace().unwrap_or_default();
-    let mut shares = guard.spec.targets.iter().map(|target| match (world.target)(&namespace, target)? {
-        Target::Found(object) if (world.is_current)(&namespace, target) => {
-            share(&object, &target.intent(&namespace, &pair.baseline, &pair.candidate))
-        }
-        Target::Found(_) | Target::Missing | Target::NotWatched(_) => None,
+    let mut shares = guard.spec.targets.iter().map(|target| {
+        let root = target.object(&namespace).ok()?;
+        let Target::Found(family) = (world.target)(&namespace, target)? else { return None };
+        let mut objects = std::iter::once(&root).chain(family.delegates.iter().map(|(name, _)| name));
+        let is_current = objects.all(|object| (world.is_current)(object));
+        is_current.then(|| family.share(&target.intent(&namespace, &pair.baseline, &pair.candidate))).flatten()
     });
     let first = shares.next().flatten()?;
     shares.all(|share| share == Some(first)).then_some(first)

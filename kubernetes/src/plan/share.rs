@@ -8,17 +8,16 @@ use crate::{
     routes::{self, Route},
 };
 
-/// The candidate's share of the weights, 0 to 1, where every route that the baseline or the candidate gets requests by says the same.
-///
-/// A route that has only the candidate sends it more than its share, not less, and is passed over. One that has only the baseline, such as
-/// for all who do not send a header, sends the candidate less than its share elsewhere: then nobody knows it, and it is `None`.
-pub fn share(object: &Value, intent: &Intent) -> Option<f64> {
+/// What all routes of these objects say of the candidate's share; see [`Family::share`](crate::delegates::Family::share).
+pub(crate) fn share<'v>(objects: impl IntoIterator<Item = &'v Value>, intent: &Intent) -> Option<f64> {
     let mut common = None;
-    for route in routes::of(object).ok()? {
-        match of(&route, intent) {
-            Share::None => {}
-            Share::Of(share) if common.is_none_or(|common| common == share) => common = Some(share),
-            Share::Of(_) | Share::Unknown => return None,
+    for object in objects {
+        for route in routes::of(object).ok()? {
+            match of(&route, intent) {
+                Share::None => {}
+                Share::Of(share) if common.is_none_or(|common| common == share) => common = Some(share),
+                Share::Of(_) | Share::Unknown => return None,
+            }
         }
     }
     common
@@ -33,10 +32,6 @@ enum Share {
 }
 
 fn of(route: &Route, intent: &Intent) -> Share {
-    // What another object decides is not seen here.
-    if route.delegate.is_some() {
-        return Share::Unknown;
-    }
     let (mut candidate, mut all, mut is_known) = (0.0, 0.0, true);
     let (mut has_candidate, mut has_baseline) = (false, false);
     for destination in &route.destinations {
@@ -82,7 +77,7 @@ mod tests {
     }
 
     fn of_routes(routes: &[Value]) -> Option<f64> {
-        share(&object(routes.to_vec().into()), &Intent::subsets("shop", "prod", "v1", "v2"))
+        share([&object(routes.to_vec().into())], &Intent::subsets("shop", "prod", "v1", "v2"))
     }
 
     #[test]
@@ -97,7 +92,7 @@ mod tests {
         check(&[split(0, 0)], None, "nobody gets any");
         check(&[route(&[("v1", 90.into()), ("v2", "ten".into())])], None, "no weight");
         check(&[], None, "no routes");
-        assert_eq!(share(&json!({ "kind": "Service" }), &Intent::subsets("shop", "prod", "v1", "v2")), None);
+        assert_eq!(share([&json!({ "kind": "Service" })], &Intent::subsets("shop", "prod", "v1", "v2")), None);
     }
 
     #[test]
@@ -114,8 +109,17 @@ mod tests {
         for_some["match"] = json!([{ "headers": { "x-user": { "exact": "tester" } } }]);
         let rest = route(&[("v1", 100.into())]);
         assert_eq!(of_routes(&[for_some, rest]), None, "half of the testers is not half of all");
-        let delegate = json!({ "delegate": { "name": "shop" } });
-        assert_eq!(of_routes(&[delegate, split(90, 10)]), None, "another object decides");
+    }
+
+    #[test]
+    fn an_object_that_delegates_counts_too() {
+        let of_both = |root: Value, delegate: Value| {
+            let [root, delegate] = [root, delegate].map(|route| object(json!([route])));
+            share([&root, &delegate], &Intent::subsets("shop", "prod", "v1", "v2"))
+        };
+        let delegating = || json!({ "delegate": { "name": "shop" } });
+        assert_eq!(of_both(delegating(), split(90, 10)), Some(0.1));
+        assert_eq!(of_both(route(&[("v1", 100.into())]), split(90, 10)), None, "some never come to the delegate");
     }
 
     #[test]
@@ -125,6 +129,6 @@ mod tests {
             "metadata": { "name": "shop", "namespace": "prod" },
             "spec": { "rules": [{ "backendRefs": [{ "name": "shop-v1", "weight": 3 }, { "name": "shop-v2" }] }] },
         });
-        assert_eq!(share(&object, &Intent::hosts("prod", "shop-v1", "shop-v2")), Some(0.25));
+        assert_eq!(share([&object], &Intent::hosts("prod", "shop-v1", "shop-v2")), Some(0.25));
     }
 }

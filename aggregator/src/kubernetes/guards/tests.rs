@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use serin_kubernetes::delegates::Family;
 
 use super::*;
 
@@ -20,11 +21,11 @@ fn split(weights: [u32; 3]) -> Target {
     let [v1, v2, v3] = weights;
     let to =
         |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
-    Target::Found(json!({
+    Target::Found(Family::alone(json!({
         "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
         "metadata": { "name": "shop", "namespace": "prod", "uid": "u", "resourceVersion": "1" },
         "spec": { "http": [{ "route": [to("v1", v1), to("v2", v2), to("v3", v3)] }] },
-    }))
+    })))
 }
 
 /// What the engine is told when this is seen.
@@ -45,7 +46,7 @@ fn seen_with(
         unread: BTreeSet::new(),
         target: &target,
         pods: &|_| Some(Ok(pods)),
-        is_current: &|_, _| true,
+        is_current: &|_| true,
         now,
     };
     let told = |event: Event| match event {
@@ -180,7 +181,7 @@ fn one_that_cannot_be_read_any_more_stays_as_it_was() {
     seen(&mut guards, &[guard("shop", |_| ())], Some(canary()));
     let (target, now) = (|_: &str, _: &TargetRef| None, Timestamp::from_second(10_000).unwrap());
     let unread = ["prod/shop", "prod/other"].map(str::to_owned).into();
-    let is_current = |_: &str, _: &TargetRef| true;
+    let is_current = |_: &ObjectRef| true;
     let world = World { guards: Vec::new(), unread, target: &target, pods: &|_| None, is_current: &is_current, now };
     assert_eq!(guards.reconcile(&world).len(), 0);
     assert!(guards.is_kept("prod/shop") && !guards.is_kept("prod/other"));
@@ -248,7 +249,7 @@ fn the_engine_is_told_what_the_weights_promise() {
     // Its watch is cut: the weight may be another one by now.
     let (target, now) = (|_: &str, _: &TargetRef| Some(split([90, 0, 10])), Timestamp::from_second(10_000).unwrap());
     let (guards_seen, unread) = (next.to_vec(), BTreeSet::new());
-    let is_current = |_: &str, _: &TargetRef| false;
+    let is_current = |_: &ObjectRef| false;
     let world =
         World { guards: guards_seen, unread, target: &target, pods: &|_| Some(Ok(&[])), is_current: &is_current, now };
     let told: Vec<String> = guards.reconcile(&world).iter().map(|event| format!("{event:?}")).collect();
@@ -304,7 +305,7 @@ proptest! {
             let here: Vec<pods::Seen> = pods.iter().skip(without).cloned().collect();
             let of_pods = |_: &str| Some(Ok(here.as_slice()));
             let now = Timestamp::from_second(10_000).unwrap();
-            let is_current = |_: &str, _: &TargetRef| true;
+            let is_current = |_: &ObjectRef| true;
             let unread = BTreeSet::new();
             let world =
                 World { guards: seen, unread, target: &target, pods: &of_pods, is_current: &is_current, now };
