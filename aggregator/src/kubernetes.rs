@@ -119,30 +119,39 @@ pub async fn weigh(cluster: &Cluster, service: &Service) -> Result<Vec<Option<f6
 async fn abort(cluster: &Cluster, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
     let (dry_run, candidate) = (service.rollback.dry_run, &service.candidate);
     let done = match rollout::run(cluster.client(), namespace, name, candidate, dry_run, REQUEST).await {
-        Ok(true) => format!("Rollout {namespace}/{name}: the update to {candidate} is aborted"),
-        Ok(false) => format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already"),
+        Ok(true) => (true, format!("Rollout {namespace}/{name}: the update to {candidate} is aborted")),
+        Ok(false) => (false, format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already")),
         Err(error) => return Written::Failed(format!("Rollout {namespace}/{name}: {error}")),
     };
-    if dry_run { Written::DryRun(format!("dry run: {done}")) } else { Written::Done(done) }
+    written(dry_run, done)
 }
 
 async fn write(cluster: &Cluster, service: &Service, Object { object, namespace, target }: &Object) -> Written {
     let dry_run = service.rollback.dry_run;
     let intent = target.intent(namespace, &service.baseline, &service.candidate);
     let options = Options { dry_run, request: REQUEST, ..Options::default() };
-    let (found, done, notes) = match apply(cluster, object, &intent, &options).await {
+    let (found, changed, done, notes) = match apply(cluster, object, &intent, &options).await {
         Ok(Applied::Changed { object, weights, notes, .. }) => {
             let said = reweighted(&object.to_string(), &weights);
-            (object, said, notes)
+            (object, true, said, notes)
         }
         Ok(Applied::InEffect { object, notes }) => {
-            (object, format!("{} gets nothing already", service.candidate), notes)
+            (object, false, format!("{} gets nothing already", service.candidate), notes)
         }
         Err(error) => return Written::Failed(format!("{object}: {error}")),
     };
     let by = if found == *object { String::new() } else { format!(", to which {object} delegates") };
     let sentence = notes.iter().fold(format!("{found}{by}: {done}"), |said, note| format!("{said}; {note}"));
-    if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) }
+    written(dry_run, (changed, sentence))
+}
+
+/// `changed`: whether anything had to be.
+fn written(dry_run: bool, (changed, sentence): (bool, String)) -> Written {
+    match (dry_run, changed) {
+        (true, _) => Written::DryRun(format!("dry run: {sentence}")),
+        (false, true) => Written::Done(sentence),
+        (false, false) => Written::InEffect(sentence),
+    }
 }
 
 /// As `http[0]: v1 90 -> 100, v2 10 -> 0; http[1]: ...`: of the object, which is said before.
