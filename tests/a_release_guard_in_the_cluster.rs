@@ -263,6 +263,8 @@ async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
     assert_eq!(world.told("TargetNotFound"), [missing]);
     world.cluster.put(PATH, virtual_service());
     split("v4")?;
+    world.says("Ready=True NoPods").await?;
+    put_pod(&world.cluster, "v4", "2026-01-04T00:00:00Z", "2026-01-04T00:00:00Z");
     world.says("Ready=True Guarding").await?;
     // The same once more is a count at the same event.
     world.cluster.delete(PATH);

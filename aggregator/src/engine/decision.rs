@@ -118,14 +118,15 @@ mod tests {
 
     #[test]
     fn it_is_unconfirmed_until_the_data_plane_shows_it_or_a_person_clears_it() {
-        use DecisionStage::{Cleared, Confirmed, Decided, Failed, NotInEffect, NotWritten, Written};
-        let cases: [(&[DecisionStage], bool); 9] = [
+        use DecisionStage::{Cleared, Confirmed, Decided, Failed, NotInEffect, NotKnown, NotWritten, Written};
+        let cases: [(&[DecisionStage], bool); 10] = [
             (&[Decided], false),
             (&[Decided, NotWritten], false),
             (&[Decided, Written], false),
             (&[Decided, Written, Confirmed], false),
             (&[Decided, Failed], true),
             (&[Decided, Written, NotInEffect], true),
+            (&[Decided, Written, NotKnown], false),
             (&[Decided, Written, NotInEffect, Written], true),
             (&[Decided, Failed, Written, Confirmed], false),
             (&[Decided, Failed, Cleared], false),

@@ -203,8 +203,9 @@ impl Controller {
             if telling.uid != kept.guard.uid() {
                 *telling = Telling::of(kept, self.began);
             }
-            let Kept { guard, ready, pair, .. } = kept;
-            let known = Known { guard, ready, pair: pair.as_ref(), verdict, began, decision };
+            let Kept { guard, ready, pair, promoted, .. } = kept;
+            let (pair, promoted) = (pair.as_ref(), *promoted);
+            let known = Known { guard, ready, pair, promoted, verdict, began, decision };
             let status = status(&known, &telling.conditions, now());
             let news = telling.told.news(ready, verdict, decision);
             telling.conditions.clone_from(&status.conditions);

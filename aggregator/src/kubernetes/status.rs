@@ -21,6 +21,7 @@ pub(super) struct Known<'a> {
     pub(super) guard: &'a ReleaseGuard,
     pub(super) ready: &'a Ready,
     pub(super) pair: Option<&'a Pair>,
+    pub(super) promoted: bool,
     pub(super) verdict: Option<&'a Verdict>,
     /// The second in which its running trial began.
     pub(super) began: Option<u64>,
@@ -61,6 +62,7 @@ pub(super) fn status(known: &Known<'_>, earlier: &[Condition], now: Timestamp) -
         observed_generation: known.guard.metadata.generation,
         baseline: known.pair.map(|pair| pair.baseline.clone()),
         candidate: known.pair.map(|pair| pair.candidate.clone()),
+        promoted: known.promoted,
         trial_start_time: verdict.and(known.began).and_then(time),
         verdict: verdict.and_then(|verdict| state(verdict.state())),
         sentence: verdict.map(|verdict| verdict.sentence.clone()),
@@ -84,9 +86,8 @@ pub(super) fn noticed(status: &ReleaseGuardStatus) -> String {
     let needed = status.needed.as_ref().map(|needed| &needed.text);
     let said = |condition: &Condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone());
     let conditions: Vec<_> = status.conditions.iter().map(said).collect();
-    let ReleaseGuardStatus { observed_generation, baseline, candidate, trial_start_time, verdict, sentence, .. } =
-        status;
-    let trial = (baseline, candidate, trial_start_time);
+    let ReleaseGuardStatus { observed_generation, baseline, candidate, promoted, verdict, sentence, .. } = status;
+    let trial = (baseline, candidate, promoted, &status.trial_start_time);
     format!("{:?}", (observed_generation, trial, verdict, sentence, ratio, needed, conditions))
 }
 
@@ -175,7 +176,8 @@ mod tests {
     ) -> ReleaseGuardStatus {
         let pair = Pair { baseline: "v1".to_owned(), candidate: "v2".to_owned() };
         let (guard, ready) = (guard(), Ready::guarding(&pair));
-        let known = Known { guard: &guard, ready: &ready, pair: Some(&pair), verdict, began: Some(7), decision };
+        let (guard, ready, pair) = (&guard, &ready, Some(&pair));
+        let known = Known { guard, ready, pair, promoted: false, verdict, began: Some(7), decision };
         status(&known, earlier, Timestamp::from_second(second).unwrap())
     }
 
