@@ -22,7 +22,7 @@ use k8s_openapi::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use support::prometheus;
+use support::{artifacts, prometheus};
 
 pub(crate) fn install() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-configs/istio/install")
