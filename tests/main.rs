@@ -18,6 +18,7 @@ mod a_root_delegates_to_others;
 mod a_target_in_whichever_version;
 mod a_trap_fails_no_request;
 mod a_trial_goes_on_after_a_restart;
+mod a_weight_promises_requests;
 mod an_argo_rollout_is_aborted;
 mod bootstraps_are_valid;
 mod both_sidecars_of_a_request;

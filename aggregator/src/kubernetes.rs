@@ -8,6 +8,7 @@ mod service;
 mod status;
 mod throttle;
 mod watches;
+mod weighed;
 
 pub mod hold;
 pub mod leader;
@@ -15,7 +16,7 @@ pub mod leader;
 use std::{collections::BTreeSet, time::Duration};
 
 use serin_kubernetes::{
-    apply::{Applied, ApplyError, Options, apply},
+    apply::{self, Applied, ApplyError, Options, apply},
     cluster::Cluster,
     connect,
     object::ObjectRef,
@@ -106,6 +107,21 @@ pub async fn roll_back(cluster: Option<&Cluster>, service: &Service) -> Vec<Writ
         });
     }
     written
+}
+
+/// The candidate's share of the weights of a service's objects; `None` of one whose routes do not tell.
+///
+/// # Errors
+/// What keeps one of them from being read.
+pub async fn weigh(cluster: &Cluster, service: &Service) -> Result<Vec<Option<f64>>, String> {
+    let options = Options { request: REQUEST, ..Options::default() };
+    let mut shares = Vec::new();
+    for Object { object, namespace, target } in &service.rollback.objects {
+        let intent = target.intent(namespace, &service.baseline, &service.candidate);
+        let share = apply::weigh(cluster, object, &intent, &options).await;
+        shares.push(share.map_err(|error| format!("{object}: {error}"))?);
+    }
+    Ok(shares)
 }
 
 /// Its controller sends the requests to the stable release then.

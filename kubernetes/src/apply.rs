@@ -147,6 +147,24 @@ pub async fn look(
     Ok(Look { object: run.object, is_right, writers: run.writers, advice: gitops::advise(&read) })
 }
 
+/// The candidate's [share](crate::delegates::Family::share) of the weights of an object and of what it delegates to, as they are now.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub async fn weigh(
+    cluster: &Cluster,
+    object: &ObjectRef,
+    intent: &Intent,
+    options: &Options,
+) -> Result<Option<f64>, ApplyError> {
+    let run = Run::new(cluster, object, intent, options);
+    match find::family(&run.ask, object).await {
+        Ok(family) => Ok(family.share(intent)),
+        Err(Outcome::End(error)) => Err(error),
+        Err(Outcome::Again(setback)) => Err(run.give_up(setback, 1)),
+    }
+}
+
 /// The pause after an attempt, counted from 1.
 fn pause(options: &Options, attempt: u32) -> Duration {
     options.pause.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)))

@@ -76,7 +76,7 @@ impl Holder {
         let one = |object: &Object| One {
             object: object.clone(),
             hold: Hold::new(Duration::ZERO, left),
-            fight: Fight::default(),
+            fight: Fight::new(&held.service.name, &held.service.candidate),
             unknown: None,
         };
         let mut objects: Vec<One> = held.service.rollback.objects.iter().map(one).collect();

@@ -1397,7 +1397,8 @@ pub mod query_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Both releases of a service side by side. NOT_FOUND for a service that is not in the configuration.
+        /// Both releases of a service side by side. NOT_FOUND for a service that is not in the configuration; UNAVAILABLE for one that is
+        /// not known where ReleaseGuards bring services.
         pub async fn compare(
             &mut self,
             request: impl tonic::IntoRequest<super::CompareRequest>,
@@ -1564,7 +1565,8 @@ pub mod query_server {
     /// Generated trait containing gRPC methods that should be implemented for use with QueryServer.
     #[async_trait]
     pub trait Query: std::marker::Send + std::marker::Sync + 'static {
-        /// Both releases of a service side by side. NOT_FOUND for a service that is not in the configuration.
+        /// Both releases of a service side by side. NOT_FOUND for a service that is not in the configuration; UNAVAILABLE for one that is
+        /// not known where ReleaseGuards bring services.
         async fn compare(
             &self,
             request: tonic::Request<super::CompareRequest>,

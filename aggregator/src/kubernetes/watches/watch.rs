@@ -114,6 +114,12 @@ where
     pub(super) fn listed(&self) -> Option<Result<(), String>> {
         lock(&self.state).listed()
     }
+
+    /// Whether all of it was listed, and nothing went wrong since.
+    pub(super) fn is_current(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_listed && state.error.is_none()
+    }
 }
 
 impl<K: Resource + 'static> Drop for Watch<K>
