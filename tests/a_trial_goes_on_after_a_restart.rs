@@ -6,11 +6,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use serin_proto::{
     convert,
-    v1::{Outcome, ReportRequest, Series, SeriesDelta, ingest_client::IngestClient},
+    v1::{Decision, Outcome, ReportRequest, Series, SeriesDelta, ingest_client::IngestClient},
 };
 use serin_sketch::{Bucket, Counts, Micros};
 use support::poll;
@@ -24,14 +24,14 @@ use crate::{
 
 const RELEASES: [(u32, &str, u64); 2] = [(0, "v1", 1), (1, "v2", 4)];
 /// Reports before the end, and what each counts of either release: too little to decide.
-const BEFORE: u64 = 4;
-const EACH_BEFORE: u64 = 51;
+pub(crate) const BEFORE: u64 = 4;
+pub(crate) const EACH_BEFORE: u64 = 51;
 /// What each counts after it. The remainder of the sum tells how many of those before are in it.
-const EACH_AFTER: u64 = 50;
+pub(crate) const EACH_AFTER: u64 = 50;
 
 /// One report a second, in which v2 is four times as slow, each sent when the one before is acknowledged. As of one that had no answer, and
 /// goes on where it was, on a new stream.
-async fn report(grpc: SocketAddr, sequences: Range<u64>, each: u64) -> Result<()> {
+pub(crate) async fn report(grpc: SocketAddr, sequences: Range<u64>, each: u64) -> Result<()> {
     let (messages, receiver) = mpsc::channel(8);
     let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
     let reporter = Some(support::reporter::gateway("gateway", sequences.start));
@@ -68,6 +68,16 @@ fn counted(sequence: u64, is_first: bool, each: u64) -> ReportRequest {
     }
 }
 
+/// All requests of before, and those of some reports after it.
+pub(crate) fn each_is_evidence_once(decision: &Decision) -> Result<()> {
+    let verdict = decision.verdict.as_ref().context("a decision has a verdict")?;
+    let after = verdict.candidate_requests.checked_sub(BEFORE * EACH_BEFORE);
+    let reports = after.map(|requests| (requests / EACH_AFTER, requests % EACH_AFTER));
+    ensure!(reports.is_some_and(|(reports, rest)| (1..60).contains(&reports) && rest == 0), "{verdict:?}");
+    ensure!(verdict.baseline_requests == verdict.candidate_requests, "{verdict:?}");
+    Ok(())
+}
+
 /// In the middle of a trial, whose status says since when it runs.
 async fn killed() -> Result<World> {
     let mut world = World::start().await?;
@@ -88,11 +98,7 @@ async fn each_request_before_and_after_a_kill_is_evidence_once() -> Result<()> {
     let feed = tokio::spawn(report(world.serin.grpc, BEFORE + 1..1_000, EACH_AFTER));
     let decision = poll::until("a decision", SOON, async || Ok(world.serin.decisions().await?.pop())).await?;
     feed.abort();
-    let verdict = decision.verdict.context("a decision has a verdict")?;
-    let after = verdict.candidate_requests.checked_sub(BEFORE * EACH_BEFORE);
-    let reports = after.map(|requests| (requests / EACH_AFTER, requests % EACH_AFTER));
-    assert!(reports.is_some_and(|(reports, rest)| (1..60).contains(&reports) && rest == 0), "{verdict:?}");
-    assert_eq!(verdict.baseline_requests, verdict.candidate_requests, "{verdict:?}");
+    each_is_evidence_once(&decision)?;
     world.says("RolledBack=True Written").await
 }
 

@@ -1,6 +1,10 @@
-//! A ReleaseGuard on a cluster: which release is on trial is found, a slow one is rolled back, and status and Events say so.
+//! A ReleaseGuard on a cluster: which release is on trial is found, the trial goes on after a kill, a slow release is rolled back, and status
+//! and Events say so.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{
@@ -20,10 +24,18 @@ use serin_kubernetes::release_guard::ReleaseGuard;
 use support::{poll, serin::Serin};
 
 use super::{Flows, SOON};
-use crate::a_rollback_in_the_cluster::gateway;
+use crate::a_trial_goes_on_after_a_restart::{BEFORE, EACH_AFTER, EACH_BEFORE, each_is_evidence_once, report};
 
 /// A ReleaseGuard's CRD that was not there before is not left behind.
 struct Installed(Option<Api<CustomResourceDefinition>>);
+
+/// Those of a status: a status with a field that the CRD does not have is not written at all.
+fn fields(crd: &CustomResourceDefinition) -> Result<BTreeSet<String>> {
+    let crd = serde_json::to_value(crd)?;
+    let status = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/status/properties");
+    let fields = status.and_then(Value::as_object).context("a CRD without a status")?;
+    Ok(fields.keys().cloned().collect())
+}
 
 impl Flows {
     pub(super) async fn a_release_guard_is_a_trial(&self) -> Result<()> {
@@ -38,7 +50,11 @@ impl Flows {
     /// Installs the CRD, where there is none.
     async fn install(&self) -> Result<Installed> {
         let crds: Api<CustomResourceDefinition> = Api::all(self.cluster.client().clone());
-        if crds.get_opt(ReleaseGuard::crd_name()).await?.is_some() {
+        if let Some(crd) = crds.get_opt(ReleaseGuard::crd_name()).await? {
+            ensure!(
+                fields(&crd)? == fields(&ReleaseGuard::crd())?,
+                "another version's CRD is installed: apply this one's"
+            );
             return Ok(Installed(None));
         }
         crds.create(&PostParams::default(), &ReleaseGuard::crd()).await.context("cannot install the CRD")?;
@@ -52,7 +68,7 @@ impl Flows {
     async fn trial(&self) -> Result<()> {
         self.routes().await?.delete("shop", &DeleteParams::default()).await?;
         self.make_routes().await?;
-        let serin = self.guarding().await?;
+        let mut serin = self.guarding().await?;
         let spec = json!({
             "service": "shop", "vantage": "gateway", "targets": [{ "kind": "VirtualService", "name": "shop", "host": "shop" }],
         });
@@ -62,9 +78,16 @@ impl Flows {
         self.says("Ready=False NoPods").await?;
         self.make_pods().await?;
         self.says("Ready=True Guarding").await?;
-        let feed = tokio::spawn(gateway(serin.grpc));
+        report(serin.grpc, 1..BEFORE + 1, EACH_BEFORE).await?;
         self.on_trial().await?;
+        // It goes on with the trial that the status tells of.
+        serin.process.kill();
+        let serin = self.guarding().await?;
+        let guarded = async || Ok(poll::get(serin.metrics, "/v1/verdict/shop").await);
+        poll::until("the service to be guarded again", SOON, guarded).await?;
+        let feed = tokio::spawn(report(serin.grpc, BEFORE + 1..1_000, EACH_AFTER));
         self.has_weights(100, 0).await?;
+        each_is_evidence_once(&serin.decisions().await?.pop().context("no decision")?)?;
         self.says("RolledBack=True ").await?;
         feed.abort();
         let status = self.guard().await?.status.context("no status")?;

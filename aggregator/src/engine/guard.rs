@@ -8,10 +8,11 @@ use serin_sketch::Counts;
 
 use super::{
     Effect, Held, Learned, NotCleared, Written,
-    condemned::{Condemned, Recent},
+    condemned::Condemned,
     decision,
     evidence::{self, Numbers, Routes, Starts},
     on_trial::OnTrial,
+    shares::{self, Recent},
     verdict,
 };
 use crate::{
@@ -141,7 +142,7 @@ impl Guard {
     pub(super) fn resume<'a>(&mut self, mut kept: impl Iterator<Item = &'a v1::Decision> + Clone, now: UnixMicros) {
         let Service { name, candidate, .. } = &*self.service;
         let cleared = kept.clone().filter_map(|kept| decision::cleared(kept, name, candidate)).max();
-        self.since = self.since.max(cleared.map_or(0, UnixMicros::second));
+        self.since = self.since.max(cleared.map_or(0, UnixMicros::second)).min(now.second());
         let condemns = |d: &&v1::Decision| decision::condemns(d, &self.service.name, &self.service.candidate);
         let condemned = kept.find(condemns).map(|decision| Condemned::resume(&self.service, decision.clone(), now));
         if let Some(condemned) = &condemned {
@@ -196,6 +197,11 @@ impl Guard {
 
     pub(crate) fn verdict(&self) -> &v1::Verdict {
         &self.verdict
+    }
+
+    /// The decision by which its candidate is condemned.
+    pub(super) fn condemnation(&self) -> Option<&v1::Decision> {
+        self.condemned.as_ref().map(Condemned::decision)
     }
 
     /// Takes one complete second. `id`: of the next decision.
@@ -327,6 +333,12 @@ impl Guard {
         Ok(vec![Effect::Persist(decision), Effect::Publish(self.verdict.clone())])
     }
 
+    /// The clock was set back: what is to come has other seconds than was thought.
+    pub(super) fn is_set_back(&mut self, now: UnixMicros) {
+        self.since = self.since.min(now.second());
+        self.begin_anew("the clock was set back, judged anew", now);
+    }
+
     /// Forgets the trial, because its seconds do not go on.
     pub(super) fn begin_anew(&mut self, why: &str, now: UnixMicros) {
         (self.trial, self.ended, self.recent) = (None, None, Recent::default());
@@ -340,7 +352,7 @@ impl Guard {
             return Vec::new();
         }
         let seen = slices.second(second);
-        self.recent.push(evidence::split(&self.service, second, seen, UnixMicros(0)));
+        self.recent.push(shares::of(&self.service, second, seen, UnixMicros(0)));
         let served =
             seen.deltas().any(|d| evidence::is_of(&self.service, &d) && d.series.release == self.service.candidate);
         let over = |t: &Running| second.saturating_sub(t.last_candidate) > TRIAL_ENDS_AFTER_S;

@@ -33,7 +33,8 @@ impl Engine {
         // What a person lifted is over, whether or not that came to be known of the trial.
         let candidate = guard.service().candidate.clone();
         let cleared = self.decisions.values().filter_map(|kept| decision::cleared(kept, service, &candidate)).max();
-        let began = began.max(cleared.map_or(0, UnixMicros::second));
+        // Another machine's clock may have been ahead.
+        let began = began.max(cleared.map_or(0, UnixMicros::second)).min(now.second());
         guard.goes_on(began);
         let mut effects = Vec::new();
         for second in began.max(self.slices.first_second().unwrap_or(u64::MAX))..=self.judged {

@@ -77,7 +77,9 @@ struct Controller {
     leader: Leader,
     throttle: Throttle,
     telling: BTreeMap<String, Telling>,
-    writes: JoinSet<(String, Result<(), String>)>,
+    writes: JoinSet<(String, Option<Result<(), String>>)>,
+    /// Why the last status of a ReleaseGuard was not written.
+    unwritten: BTreeMap<String, String>,
     began: UnixMicros,
 }
 
@@ -92,6 +94,7 @@ pub async fn run(cluster: Cluster, config: Kubernetes, configured: BTreeSet<Stri
         throttle: Throttle::default(),
         telling: BTreeMap::new(),
         writes: JoinSet::new(),
+        unwritten: BTreeMap::new(),
         began: shell::now(),
         client,
         engine,
@@ -113,9 +116,8 @@ pub async fn run(cluster: Cluster, config: Kubernetes, configured: BTreeSet<Stri
                 }
             }
             Some(written) = controller.writes.join_next() => {
-                if let Ok((guard, Err(why))) = written {
-                    tracing::warn!("the status of ReleaseGuard {guard} is not written: {why}");
-                    controller.throttle.failed(&guard);
+                if let Ok((guard, Some(written))) = written {
+                    controller.wrote(guard, written);
                 }
             }
         }
@@ -126,11 +128,34 @@ impl Controller {
     /// Whether the engine is still there.
     async fn reconcile(&mut self) -> bool {
         for event in self.look() {
+            if let Event::Restarted { service, trial } = &event {
+                match trial {
+                    Ok(_) => tracing::info!("{service}: the trial that was running goes on"),
+                    Err(why) => tracing::info!("{service}: {why}"),
+                }
+            }
             if self.engine.event(event).await.is_err() {
                 return false;
             }
         }
         true
+    }
+
+    /// It is tried again; what is said of it is said once.
+    fn wrote(&mut self, guard: String, written: Result<(), String>) {
+        match written {
+            Ok(()) if self.unwritten.remove(&guard).is_some() => {
+                tracing::info!("the status of ReleaseGuard {guard} is written again");
+            }
+            Ok(()) => {}
+            Err(why) => {
+                self.throttle.failed(&guard);
+                if self.unwritten.get(&guard) != Some(&why) {
+                    tracing::warn!("the status of ReleaseGuard {guard} is not written: {why}");
+                    self.unwritten.insert(guard, why);
+                }
+            }
+        }
     }
 
     /// What the engine is to be told of what changed.
@@ -146,6 +171,7 @@ impl Controller {
         let events = self.guards.reconcile(&world);
         self.telling.retain(|name, _| self.guards.is_kept(name));
         self.throttle.retain(|name| self.guards.is_kept(name));
+        self.unwritten.retain(|name, _| self.guards.is_kept(name));
         events
     }
 
@@ -176,8 +202,9 @@ impl Controller {
             if telling.uid != kept.guard.uid() {
                 *telling = Telling::of(kept, self.began);
             }
-            let Kept { guard, ready, pair, .. } = kept;
-            let known = Known { guard, ready, pair: pair.as_ref(), verdict, began, decision };
+            let Kept { guard, ready, pair, promoted, .. } = kept;
+            let (pair, promoted) = (pair.as_ref(), *promoted);
+            let known = Known { guard, ready, pair, promoted, verdict, began, decision };
             let status = status(&known, &telling.conditions, now());
             let news = telling.told.news(ready, verdict, decision);
             telling.conditions.clone_from(&status.conditions);
@@ -217,7 +244,7 @@ async fn write(
     guard: Arc<ReleaseGuard>,
     status: Option<ReleaseGuardStatus>,
     news: Vec<News>,
-) -> (String, Result<(), String>) {
+) -> (String, Option<Result<(), String>>) {
     let name = full_name(&guard);
     for event in news {
         let published = timeout(REQUEST, recorder.publish(&event, &guard.object_ref(&()))).await;
@@ -228,7 +255,7 @@ async fn write(
         };
         tracing::warn!("the event {} of ReleaseGuard {name} is not written: {why}", event.reason);
     }
-    let Some(status) = status else { return (name, Ok(())) };
+    let Some(status) = status else { return (name, None) };
     // With its uid, so that one that was made anew meanwhile does not get what is known of the old one.
     let body = json!({
         "apiVersion": ReleaseGuard::api_version(&()),
@@ -242,13 +269,36 @@ async fn write(
         Ok(Ok(_)) => Ok(()),
         // It was deleted meanwhile, or made anew: the watch tells.
         Ok(Err(kube::Error::Api(why))) if matches!(why.code, 404 | 409) => Ok(()),
-        Ok(Err(error)) => Err(chain(&error)),
+        Ok(Err(error)) => Err(with_remedy(chain(&error))),
         Err(_) => Err("the API server does not answer".to_owned()),
     };
-    (name, written)
+    (name, Some(written))
+}
+
+/// A field that the installed CRD does not have: the API server takes nothing of such a status (and answers 500).
+fn with_remedy(said: String) -> String {
+    let is_older = said.contains("not declared in schema");
+    if is_older { format!("{said}; apply the CRD of this version of serin, crd-releaseguard.yaml") } else { said }
 }
 
 fn now() -> Timestamp {
     let micros = i64::try_from(shell::now().0).unwrap_or(i64::MAX);
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the words of a kube-apiserver 1.36.
+    #[test]
+    fn an_older_crd_is_said() {
+        let said = "failed to create typed patch object (shop/shop; serin.dev/v1alpha1, Kind=ReleaseGuard): .status.trialStartTime: field not \
+                    declared in schema (500)";
+        assert!(
+            with_remedy(said.to_owned())
+                .ends_with("(500); apply the CRD of this version of serin, crd-releaseguard.yaml")
+        );
+        assert_eq!(with_remedy("forbidden (403)".to_owned()), "forbidden (403)");
+    }
 }

@@ -6,7 +6,7 @@ use serin_sketch::{Bucket, Counts, Micros};
 use super::super::{Stored, StreamId};
 use super::*;
 use crate::{
-    config::Config,
+    config::{Config, Kubernetes},
     ingest::validate::Heartbeat,
     report::{Counted, Report, Reporter, SeriesKey},
 };
@@ -41,7 +41,7 @@ fn delta(release: &str, outcome: Outcome, requests: u64) -> Counted {
 
 fn counted(second: u64, outcome: Outcome) -> Logged {
     let deltas: Deltas = [delta("v1", Outcome::Success, 50), delta("v2", outcome, 50)].into_iter().collect();
-    Logged { second, deltas: Arc::new(deltas) }
+    Logged { second, node: "gateway".into(), deltas: Arc::new(deltas) }
 }
 
 fn settled(second: u64) -> UnixMicros {
@@ -200,4 +200,29 @@ fn the_verdict_of_another_one_is_shown() {
     event(&mut engine, Shared::Took(ours(), Taken::default()), settled(START));
     let late = Shared::Shown(Box::new(verdict));
     assert_eq!(event(&mut engine, late, settled(START)), [], "it is ours now");
+}
+
+/// ReleaseGuards and partitions come in any order, and the trial goes on from where it began.
+#[test]
+fn the_trial_of_a_service_that_comes_goes_on_where_another_one_left_it() {
+    let service = config().services.remove(0);
+    let watching = Config { services: Vec::new(), kubernetes: Some(Kubernetes { namespaces: Vec::new() }), ..config() };
+    let reports = (START + 1..START + 60).map(|second| counted(second, Outcome::Success)).collect();
+    let taken = Taken { reports, decisions: Vec::new() };
+    let now = settled(START + 60);
+    let comes = || {
+        let trial = Ok(START + 20);
+        [Event::Guard(Arc::new(service.clone())), Event::Restarted { service: "shop".to_owned(), trial }]
+    };
+    let took = || [Event::Shared(Shared::Took(ours(), taken.clone()))];
+    let began = |events: Vec<Event>| {
+        let mut engine = Engine::new(&watching, Vec::new(), now).0.shared();
+        for event in events {
+            assert_eq!(engine.trial_began("shop"), None);
+            engine.step(event, now);
+        }
+        engine.trial_began("shop")
+    };
+    assert_eq!(began(took().into_iter().chain(comes()).collect()), Some(START + 20));
+    assert_eq!(began(comes().into_iter().chain(took()).collect()), Some(START + 20));
 }

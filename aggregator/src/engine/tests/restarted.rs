@@ -169,3 +169,19 @@ fn what_was_cleared_is_not_condemned_by_its_past() {
     let effects = engine.restore(Remembered { seconds, ..Remembered::default() }, now);
     assert!(effects.iter().all(|effect| roll_back(effect).is_none()), "decision {} is over", decision.id);
 }
+
+/// A clock that is set back by an hour: what is to come is not waited for.
+#[test]
+fn a_clock_that_is_set_back_does_not_stop_the_judging_of_what_came() {
+    let (mut world, _) = World::new(&watching(), vec![]);
+    world.step(shop(|_| ()));
+    go(&mut world, FIRST + 100, counted);
+    world.second -= 3_600;
+    assert!(world.until(60, &failing(), roll_back).is_some());
+    // Nor is the clock of another machine, which wrote when the trial began.
+    let (mut second, _) = World::new(&watching(), vec![]);
+    second.step(shop(|service| service.candidate = "v3".into()));
+    second.step(goes_on(Ok(second.second + 3_600)));
+    let failing = [delta("v1", Outcome::Success, 50), delta("v3", Outcome::ServerError, 50)];
+    assert!(second.until(60, &failing, roll_back).is_some());
+}
