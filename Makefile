@@ -49,7 +49,7 @@ test: filter filter-trap test-wasm $(ENVOY_READY) $(NATS_READY) ## Every test, t
 	cargo test --locked --workspace
 
 .PHONY: test-cluster
-test-cluster: ## Rollback, other writers, deletion and takeover on the cluster of KUBECONFIG (needs Istio's CRDs; makes a namespace and deletes it)
+test-cluster: ## Rollback, other writers, deletion, takeover and every kind of target on the cluster of KUBECONFIG (needs Istio's CRDs; makes a namespace and deletes it)
 	@test -n "$${KUBECONFIG:-}" || { echo "test-cluster: set KUBECONFIG to the cluster to test on"; exit 1; }
 	cargo build --locked -p serin
 	cargo test --locked -p serin-tests --test tests -- --ignored --nocapture on_the_cluster_of_kubeconfig
@@ -58,7 +58,7 @@ test-cluster: ## Rollback, other writers, deletion and takeover on the cluster o
 test-mesh: filter $(ENVOY_READY) ## The whole loop on a real mesh: KUBECONFIG, and ISTIOD=127.0.0.1:15010 (kubectl -n istio-system port-forward deploy/istiod 15010)
 	@test -n "$${KUBECONFIG:-}" -a -n "$${ISTIOD:-}" || { echo "test-mesh: set KUBECONFIG and ISTIOD"; exit 1; }
 	cargo build --locked -p serin
-	cargo test --locked -p serin-tests --test tests -- --ignored --nocapture out_of_a_real_mesh
+	cargo test --locked -p serin-tests --test tests -- --ignored --nocapture --test-threads 1 on_a_mesh
 
 .PHONY: test-wasm
 test-wasm: $(WASM_RUNNER) ## The tests of sketch and wire as wasm32, under Node

@@ -9,14 +9,14 @@ use tokio::process::Command;
 
 const DECIDED_WITHIN: Duration = Duration::from_secs(60);
 
-async fn order(serin: &Serin, arguments: &[&str]) -> Result<()> {
+pub(crate) async fn order(serin: &Serin, arguments: &[&str]) -> Result<()> {
     let server = serin.grpc.to_string();
     let done = Command::new(artifacts::serin()?).args(arguments).args(["--server", &server]).output().await?;
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     Ok(())
 }
 
-async fn reaches(serin: &Serin, wanted: DecisionStage) -> Result<String> {
+pub(crate) async fn reaches(serin: &Serin, wanted: DecisionStage) -> Result<String> {
     poll::until("the decision to come this far", DECIDED_WITHIN, async || {
         let decisions = serin.decisions().await?;
         let mut events = decisions.iter().flat_map(|decision| &decision.events);

@@ -64,6 +64,7 @@ async fn a_rollback_that_nobody_follows_is_said() -> Result<()> {
     });
     let told = told.await?;
     assert!(told.starts_with("the rollback did not take effect: 4 s after it was written v2 still gets"), "{told}");
+    assert_eq!(serin.metric("serin_rollback_unconfirmed", &[("service", "shop"), ("candidate", "v2")]).await?, 1);
     let written = fs::read_to_string(manifests.join("shop.yaml"))?;
     assert_eq!(written, MANIFEST.replace("weight: 50\n", "weight: 100\n").replace("weight: 50 #", "weight: 0 #"));
 

@@ -1,25 +1,28 @@
-//! Do a rollback, another writer, a deleted object and a takeover go as they should on a cluster? On an imitated one in `make test`, and with
+//! Do a rollback, another writer, a deleted object, a takeover and a pause go as they should on a cluster? On an imitated one in `make test`, and with
 //! `make test-cluster` on the one that KUBECONFIG names: a bare API server with Istio's CRDs is enough. It makes a namespace of its own there,
 //! feeds reports itself, and deletes the namespace in the end, with what is in it.
 
+mod kinds;
 pub(crate) mod namespace;
 mod release_guard;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
-    Api, Client, Config,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    Api, Config,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
-use serin_kubernetes::connect;
+use serin_kubernetes::{connect, lease::PAUSED_BECAUSE, release_guard::TargetKind};
 use serin_proto::v1::DecisionStage;
 use support::{cluster::Cluster, poll, serin::Serin};
 use tempfile::TempDir;
 
 use crate::{
+    a_pause_holds_until_a_person_resumes::reaches,
     a_rollback_in_the_cluster::{gateway, virtual_service},
     two_replicas_one_acts::leads,
 };
@@ -29,7 +32,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// What is needed on a cluster, whichever.
 struct Flows {
-    client: Client,
+    cluster: serin_kubernetes::cluster::Cluster,
     kubeconfig: PathBuf,
     namespace: String,
     dir: TempDir,
@@ -39,19 +42,24 @@ impl Flows {
     fn new(config: Config, kubeconfig: PathBuf) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("serin-cluster-").tempdir()?;
         let namespace = format!("serin-test-{}", std::process::id());
-        Ok(Flows { client: connect::client(config)?, kubeconfig, namespace, dir })
+        let cluster = serin_kubernetes::cluster::Cluster::new(connect::client(config)?);
+        Ok(Flows { cluster, kubeconfig, namespace, dir })
     }
 
     /// All of them, in a namespace that is deleted afterwards, whatever happened.
     async fn run(&self) -> Result<()> {
-        namespace::with(&self.client, &self.namespace, self.all()).await
+        namespace::with(self.cluster.client(), &self.namespace, self.all()).await
     }
 
     async fn all(&self) -> Result<()> {
-        self.a_rollback_is_written_and_held().await.context("a rollback is written and held")?;
-        self.what_was_deleted_is_not_made_again().await.context("what was deleted is not made again")?;
-        self.another_replica_takes_over().await.context("another replica takes over")?;
-        self.a_release_guard_is_a_trial().await.context("a ReleaseGuard is a trial")
+        let with_one_object = async {
+            self.a_rollback_is_written_and_held().await.context("a rollback is written and held")?;
+            self.what_was_deleted_is_not_made_again().await.context("what was deleted is not made again")?;
+            self.another_replica_takes_over().await.context("another replica takes over")?;
+            self.a_release_guard_is_a_trial().await.context("a ReleaseGuard is a trial")
+        };
+        let with_others = async { self.every_kind_is_written().await.context("every kind is written") };
+        tokio::try_join!(with_one_object, with_others).map(|_| ())
     }
 
     async fn a_rollback_is_written_and_held(&self) -> Result<()> {
@@ -59,7 +67,7 @@ impl Flows {
         let serin = self.serin("held", "").await?;
         let feed = tokio::spawn(gateway(serin.grpc));
         self.has_weights(100, 0).await?;
-        let object = self.routes().get("shop").await?;
+        let object = self.routes().await?.get("shop").await?;
         anyhow::ensure!(object.data.pointer("/spec/http/0/timeout") == Some(&json!("3s")), "nothing else is touched");
         // As Argo CD would.
         let back = json!([
@@ -67,7 +75,7 @@ impl Flows {
             { "op": "replace", "path": "/spec/http/0/route/1/weight", "value": 10 },
         ]);
         let patch = Patch::<()>::Json(serde_json::from_value(back)?);
-        self.routes().patch("shop", &PatchParams::apply("another-writer"), &patch).await?;
+        self.routes().await?.patch("shop", &PatchParams::apply("another-writer"), &patch).await?;
         self.has_weights(90, 10).await?;
         self.has_weights(100, 0).await?;
         feed.abort();
@@ -75,7 +83,7 @@ impl Flows {
     }
 
     async fn what_was_deleted_is_not_made_again(&self) -> Result<()> {
-        self.routes().delete("shop", &DeleteParams::default()).await?;
+        self.routes().await?.delete("shop", &DeleteParams::default()).await?;
         let serin = self.serin("deleted", "").await?;
         let feed = tokio::spawn(gateway(serin.grpc));
         let said = poll::until("a rollback that fails", SOON, async || {
@@ -89,7 +97,7 @@ impl Flows {
         let said = said.await?;
         feed.abort();
         anyhow::ensure!(said.contains("VirtualService"), "{said}");
-        anyhow::ensure!(self.routes().get_opt("shop").await?.is_none(), "it was made again");
+        anyhow::ensure!(self.routes().await?.get_opt("shop").await?.is_none(), "it was made again");
         Ok(())
     }
 
@@ -100,51 +108,58 @@ impl Flows {
         leads(&first).await?;
         let second = self.serin("second", &lease).await?;
         anyhow::ensure!(poll::get(second.metrics, "/readyz").await.is_none(), "two of them lead");
+        self.annotate(json!("a drill")).await?;
         first.process.kill();
         leads(&second).await?;
         let feed = tokio::spawn(gateway(second.grpc));
+        let said = reaches(&second, DecisionStage::NotWritten).await?;
+        anyhow::ensure!(said.starts_with("held back: serin is paused") && said.contains("(a drill)"), "{said}");
+        self.annotate(Value::Null).await?;
         self.has_weights(100, 0).await?;
         feed.abort();
         Ok(())
     }
 
-    fn routes(&self) -> Api<DynamicObject> {
-        let kind = ApiResource {
-            group: "networking.istio.io".into(),
-            version: "v1".into(),
-            api_version: "networking.istio.io/v1".into(),
-            kind: "VirtualService".into(),
-            plural: "virtualservices".into(),
-        };
-        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
+    /// As `kubectl annotate lease serin serin.dev/paused-because=...`.
+    async fn annotate(&self, because: Value) -> Result<()> {
+        let leases: Api<Lease> = Api::namespaced(self.cluster.client().clone(), &self.namespace);
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { PAUSED_BECAUSE: because } } }));
+        leases.patch("serin", &PatchParams::default(), &patch).await.map(drop).context("cannot annotate the Lease")
+    }
+
+    async fn routes(&self) -> Result<Api<DynamicObject>> {
+        let version = self.cluster.version(TargetKind::VirtualService).await?;
+        Ok(self.objects(TargetKind::VirtualService, version))
     }
 
     async fn make_routes(&self) -> Result<()> {
-        let mut object = virtual_service();
-        object["metadata"] = json!({ "name": "shop", "namespace": self.namespace });
-        let object = serde_json::from_value(object)?;
-        self.routes().create(&PostParams::default(), &object).await.context("are Istio's CRDs installed?")?;
-        Ok(())
+        let version = self.cluster.version(TargetKind::VirtualService).await?;
+        self.make(TargetKind::VirtualService, version, "shop", virtual_service()["spec"].take()).await
     }
 
     async fn has_weights(&self, baseline: u64, candidate: u64) -> Result<()> {
         let weight = |object: &Value, at| object.pointer(&format!("/spec/http/0/route/{at}/weight"))?.as_u64();
         let what = format!("weights of {baseline} and {candidate}");
         poll::until(&what, SOON, async || {
-            let object = self.routes().get("shop").await?.data;
+            let object = self.routes().await?.get("shop").await?.data;
             Ok(((weight(&object, 0), weight(&object, 1)) == (Some(baseline), Some(candidate))).then_some(()))
         })
         .await
     }
 
     async fn serin(&self, name: &str, more: &str) -> Result<Serin> {
-        let (namespace, data) = (&self.namespace, self.dir.path().join(name));
+        let object = format!("kind: VirtualService, namespace: {}, name: shop, host: shop", self.namespace);
+        self.serin_of(name, more, &object).await
+    }
+
+    async fn serin_of(&self, name: &str, more: &str, object: &str) -> Result<Serin> {
+        let data = self.dir.path().join(name);
         let text = format!(
             "listen: {{ grpc: \"127.0.0.1:0\", metrics: \"127.0.0.1:0\" }}\n\
              data_dir: {}\n{more}\
              services:\n\
-             - {{ name: shop, vantage: gateway, baseline: v1, candidate: v2, rollback: {{ kubernetes: {{ kind: \
-             VirtualService, namespace: {namespace}, name: shop, host: shop }} }} }}\n",
+             - {{ name: shop, vantage: gateway, baseline: v1, candidate: v2, rollback: {{ kubernetes: {{ \
+             {object} }} }} }}\n",
             json!(data)
         );
         let config = self.dir.path().join(format!("{name}.yaml"));

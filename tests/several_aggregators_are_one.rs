@@ -229,7 +229,7 @@ async fn whatever_dies() -> Result<()> {
 }
 
 /// Whether it said last that it judges this partition.
-fn judges(serin: &Serin, partition: u16) -> bool {
+pub(crate) fn judges(serin: &Serin, partition: u16) -> bool {
     let of_it = format!("partition={partition}");
     let log = serin.process.log();
     let said = log.lines().rfind(|line| line.split_whitespace().any(|word| word == of_it));

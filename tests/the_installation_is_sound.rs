@@ -103,6 +103,10 @@ fn written_down(kind: &str) -> &'static [&'static str] {
             "spec/groups/*/name",
             "spec/groups/*/interval",
             "spec/groups/*/rules/*/record",
+            "spec/groups/*/rules/*/alert",
+            "spec/groups/*/rules/*/for",
+            "spec/groups/*/rules/*/labels/severity",
+            "spec/groups/*/rules/*/annotations/summary",
             "spec/groups/*/rules/*/expr",
         ],
         "AnalysisTemplate" => &[

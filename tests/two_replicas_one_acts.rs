@@ -15,15 +15,15 @@ use crate::a_rollback_in_the_cluster::{PATH, virtual_service};
 const SOON: Duration = Duration::from_secs(60);
 
 /// The first that is started leads before the second one is.
-struct Replicas {
-    api: ApiServer,
-    first: Serin,
-    second: Serin,
+pub(crate) struct Replicas {
+    pub(crate) api: ApiServer,
+    pub(crate) first: Serin,
+    pub(crate) second: Serin,
     _dir: TempDir,
 }
 
 impl Replicas {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let api = ApiServer::start(PATH, virtual_service(), false).await?;
         let kubeconfig = api.kubeconfig(dir.path())?;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use kube::Client;
+use serin_kubernetes::cluster::Cluster;
 use serin_proto::v1::Decision;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -58,7 +58,7 @@ pub enum Order {
 /// What the task needs.
 pub struct Actuator {
     history: Arc<dyn Decisions>,
-    cluster: Option<Client>,
+    cluster: Option<Cluster>,
     storing: watch::Sender<bool>,
     notifier: Notifier,
     leader: Leader,
@@ -74,7 +74,7 @@ impl Actuator {
     /// `storing` is set to whether the last decision could be kept.
     pub fn new(
         history: Arc<dyn Decisions>,
-        cluster: Option<Client>,
+        cluster: Option<Cluster>,
         storing: watch::Sender<bool>,
         notifier: Notifier,
         leader: Leader,
@@ -115,7 +115,10 @@ impl Actuator {
                     // Whoever asked may have gone away.
                     let _ = answer.send(!self.overtaken.contains(&decision));
                 }
-                Order::RollBack { decision, .. } if self.overtaken.contains(&decision) => {}
+                Order::RollBack { decision, .. } if self.overtaken.contains(&decision) => {
+                    // Each order is answered, so that the next one of its service need not wait for this one.
+                    let _ = engine.event(Event::Dropped { decision }).await;
+                }
                 Order::RollBack { decision, service } => {
                     // What is left to another replica now is taken up when this one leads again.
                     self.lead(&engine).await;
@@ -222,3 +225,6 @@ fn write_all(service: &Service, decision: u64, why: &str) -> Vec<Written> {
     };
     service.rollback.targets.iter().map(write).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,6 +153,11 @@ pub enum Event {
         /// Its name.
         service: String,
     },
+    /// The order to write a rollback was not carried out, because its decision is not kept as ours.
+    Dropped {
+        /// Which decision.
+        decision: u64,
+    },
     /// The targets of a rollback were written, or not.
     Written {
         /// For which decision.
@@ -426,6 +431,11 @@ impl Engine {
                 self.guards.retain(|guard| guard.service().name != service);
                 Vec::new()
             }
+            Event::Dropped { decision } => {
+                self.safety.answered(decision);
+                self.guards.iter_mut().for_each(|guard| guard.dropped(decision));
+                Vec::new()
+            }
             Event::Written { decision, results } => {
                 self.safety.answered(decision);
                 let effects = self.written(decision, &results, now);
@@ -491,6 +501,15 @@ impl Engine {
     pub fn decisions(&self, service: &str, limit: usize) -> Vec<v1::Decision> {
         let of_service = |d: &&v1::Decision| service.is_empty() || d.service == service;
         self.decisions.values().rev().filter(of_service).take(limit).cloned().collect()
+    }
+
+    /// Each service and its candidate, and whether that is condemned and its rollback not confirmed in time.
+    pub fn unconfirmed(&self) -> impl Iterator<Item = (&Service, bool)> {
+        self.guards.iter().map(|guard| {
+            let service: &Service = guard.service();
+            let condemns = |d: &&v1::Decision| decision::condemns(d, &service.name, &service.candidate);
+            (service, self.decisions.values().rev().find(condemns).is_some_and(decision::is_unconfirmed))
+        })
     }
 
     /// The recording of a service's running trial, or of the one that its standing condemnation came of.

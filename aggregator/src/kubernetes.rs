@@ -12,15 +12,17 @@ mod watches;
 pub mod hold;
 pub mod leader;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use kube::Client;
 use serin_kubernetes::{
     apply::{Applied, Options, apply},
+    cluster::Cluster,
     connect,
     plan::Reweighted,
+    release_guard::TargetKind,
     rollout,
 };
+use tokio::time::timeout;
 
 pub use controller::run as control;
 
@@ -29,8 +31,8 @@ use crate::{
     engine::Written,
 };
 
-/// Long for an answer that takes 10 ms. At most 5 attempts of two requests, so 21 s in all with the pauses: an API
-/// server that hangs must not hold up other services for longer.
+/// Long for an answer that takes 10 ms. At most 5 attempts of two requests, so 21 s in all with the pauses, and 12 s more where the version
+/// and delegates are to be learnt: an API server that hangs must not hold up other services for longer.
 const REQUEST: Duration = Duration::from_secs(2);
 
 /// There is no way to the cluster that the configuration names objects of.
@@ -40,12 +42,12 @@ const REQUEST: Duration = Duration::from_secs(2);
 )]
 pub struct NoCluster(String);
 
-/// A client, where the configuration is about a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
+/// The cluster, where the configuration is about a cluster: from KUBECONFIG, `~/.kube/config` or the service account.
 /// Nothing is sent yet.
 ///
 /// # Errors
 /// When none of them is there, or one cannot be read.
-pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
+pub async fn cluster(config: &Config) -> Result<Option<Cluster>, NoCluster> {
     let has_objects = config
         .services
         .iter()
@@ -54,21 +56,41 @@ pub async fn client(config: &Config) -> Result<Option<Client>, NoCluster> {
         return Ok(None);
     }
     let found = kube::Config::infer().await.map_err(|error| NoCluster(error.to_string()))?;
-    connect::client(found).map(Some).map_err(|error| NoCluster(error.to_string()))
+    connect::client(found).map(|client| Some(Cluster::new(client))).map_err(|error| NoCluster(error.to_string()))
+}
+
+/// Asks in which versions the kinds of the configuration's objects are served, so that it is known when they are to be written. What is not
+/// served is said now, and asked for again then.
+pub async fn ask(cluster: Cluster, kinds: BTreeSet<TargetKind>) {
+    for kind in kinds {
+        match timeout(REQUEST, cluster.version(kind)).await {
+            Ok(Ok(version)) => tracing::debug!("{kind} is served in {version}"),
+            Ok(Err(why)) => tracing::warn!("rollback.kubernetes: {}", watches::chain(&why)),
+            Err(_) => {
+                tracing::warn!("rollback.kubernetes: the API server does not say in which version {kind} is served")
+            }
+        }
+    }
+}
+
+/// The kinds of the configuration's objects.
+pub fn kinds(config: &Config) -> BTreeSet<TargetKind> {
+    let objects = config.services.iter().flat_map(|service| &service.rollback.objects);
+    objects.map(|object| object.object.kind()).collect()
 }
 
 /// Writes a service's objects, one after the other.
-pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Written> {
+pub async fn roll_back(cluster: Option<&Cluster>, service: &Service) -> Vec<Written> {
     let mut written = Vec::new();
     for object in &service.rollback.objects {
-        written.push(match client {
-            Some(client) => write(client, service, object).await,
+        written.push(match cluster {
+            Some(cluster) => write(cluster, service, object).await,
             None => Written::Failed(format!("{}: serin was started without a cluster: restart it", object.object)),
         });
     }
     if let Some(rollout) = &service.rollback.rollout {
-        written.push(match client {
-            Some(client) => abort(client, service, rollout).await,
+        written.push(match cluster {
+            Some(cluster) => abort(cluster, service, rollout).await,
             None => {
                 Written::Failed(format!("Rollout {}: serin was started without a cluster: restart it", rollout.name))
             }
@@ -78,9 +100,9 @@ pub async fn roll_back(client: Option<&Client>, service: &Service) -> Vec<Writte
 }
 
 /// Its controller sends the requests to the stable release then.
-async fn abort(client: &Client, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
+async fn abort(cluster: &Cluster, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
     let (dry_run, candidate) = (service.rollback.dry_run, &service.candidate);
-    let done = match rollout::run(client, namespace, name, candidate, dry_run, REQUEST).await {
+    let done = match rollout::run(cluster.client(), namespace, name, candidate, dry_run, REQUEST).await {
         Ok(true) => format!("Rollout {namespace}/{name}: the update to {candidate} is aborted"),
         Ok(false) => format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already"),
         Err(error) => return Written::Failed(format!("Rollout {namespace}/{name}: {error}")),
@@ -88,16 +110,22 @@ async fn abort(client: &Client, service: &Service, Rollout { namespace, name }: 
     if dry_run { Written::DryRun(format!("dry run: {done}")) } else { Written::Done(done) }
 }
 
-async fn write(client: &Client, service: &Service, Object { object, namespace, target }: &Object) -> Written {
+async fn write(cluster: &Cluster, service: &Service, Object { object, namespace, target }: &Object) -> Written {
     let dry_run = service.rollback.dry_run;
     let intent = target.intent(namespace, &service.baseline, &service.candidate);
     let options = Options { dry_run, request: REQUEST, ..Options::default() };
-    let (done, notes) = match apply(client, object, &intent, &options).await {
-        Ok(Applied::Changed { weights, notes, .. }) => (reweighted(&object.to_string(), &weights), notes),
-        Ok(Applied::InEffect { notes }) => (format!("{} gets nothing already", service.candidate), notes),
+    let (found, done, notes) = match apply(cluster, object, &intent, &options).await {
+        Ok(Applied::Changed { object, weights, notes, .. }) => {
+            let said = reweighted(&object.to_string(), &weights);
+            (object, said, notes)
+        }
+        Ok(Applied::InEffect { object, notes }) => {
+            (object, format!("{} gets nothing already", service.candidate), notes)
+        }
         Err(error) => return Written::Failed(format!("{object}: {error}")),
     };
-    let sentence = notes.iter().fold(format!("{object}: {done}"), |said, note| format!("{said}; {note}"));
+    let by = if found == *object { String::new() } else { format!(", to which {object} delegates") };
+    let sentence = notes.iter().fold(format!("{found}{by}: {done}"), |said, note| format!("{said}; {note}"));
     if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) }
 }
 

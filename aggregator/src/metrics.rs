@@ -199,6 +199,14 @@ fn verdicts(registry: &mut Registry, engine: &Engine) {
     evidence(registry, engine);
     registry.register("serin_verdict", "1 for the current verdict of each service, 0 for the others", states);
     registry.register("serin_condemned", "1 while the candidate is condemned", condemned);
+    let unconfirmed = Gauges::default();
+    for (service, is_unconfirmed) in engine.unconfirmed() {
+        let labels = vec![("service", service.name.clone()), ("candidate", service.candidate.clone())];
+        unconfirmed.get_or_create(&labels).set(is_unconfirmed.into());
+    }
+    let help =
+        "1 while the candidate is condemned and its rollback was not written, or is not seen in the data plane in time";
+    registry.register("serin_rollback_unconfirmed", help, unconfirmed);
     let decisions = Gauges::default();
     for decision in engine.decisions("", usize::MAX) {
         let last = decision.events.last().map_or(DecisionStage::Unspecified, |event| event.stage());

@@ -1,65 +1,90 @@
-//! The pause, kept across restarts (IO): a small file in the data_dir, replaced in one step.
+//! Where the pause is kept (IO), and that the engine goes by it: in a small file where one `serin serve` is alone, in the Lease where replicas
+//! share one, in NATS where several aggregators share the work ([ADR 24](../../docs/adr/0024-where-a-pause-lives.md)).
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+mod file;
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
+use serin_kubernetes::lease;
 
-use crate::{safety::Pause, time::UnixMicros};
+use crate::{
+    cluster::Agreed,
+    kubernetes::leader::Leader,
+    safety::Pause,
+    shell::{Handle, Stopped},
+    time::UnixMicros,
+};
 
-const NAME: &str = "pause.json";
+pub use file::PauseFile;
 
 /// Where it is kept.
-#[derive(Clone, Debug)]
-pub struct PauseFile(PathBuf);
+#[derive(Clone)]
+pub enum Keeper {
+    /// On this machine.
+    File(PauseFile),
+    /// In the Lease of the replicas.
+    Lease(Leader),
+    /// In NATS.
+    Shared(Arc<Agreed>),
+}
 
-impl PauseFile {
-    /// In this data_dir.
-    pub fn new(data_dir: &Path) -> Self {
-        PauseFile(data_dir.join(NAME))
-    }
+/// Why it is not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotKept {
+    /// The disk is full, for instance.
+    #[error("it cannot be kept in data_dir: {0}")]
+    File(#[from] std::io::Error),
+    /// The API server does not take it.
+    #[error("it cannot be kept in the Lease: {0}")]
+    Lease(#[from] lease::NotKept),
+    /// NATS does not take it.
+    #[error("it cannot be kept in NATS: {0}")]
+    Shared(String),
+    /// The process is ending.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
 
-    /// What was kept. A file that cannot be read is a pause without an end: somebody wanted one.
-    pub fn read(&self, now: UnixMicros) -> Option<Pause> {
-        let unreadable = |error: &dyn std::fmt::Display| Pause {
-            since: now,
-            until: None,
-            reason: format!("{} cannot be read: {error}", self.0.display()),
-        };
-        match fs::read(&self.0) {
-            Ok(bytes) => Some(decode(&bytes).unwrap_or_else(|| unreadable(&"it is not what serin writes"))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => Some(unreadable(&error)),
-        }
-    }
-
-    /// Keeps it, or that there is none. When this returns it is durable.
+impl Keeper {
+    /// Keeps a pause, or that there is none any more. When this returns it is kept, and the engine here goes by it.
     ///
     /// # Errors
-    /// When the disk is full, for instance.
-    pub fn write(&self, pause: Option<&Pause>) -> io::Result<()> {
-        let directory = self.0.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        match pause {
-            Some(pause) => {
-                let mut new = tempfile::Builder::new().prefix(".pause-").tempfile_in(directory)?;
-                new.write_all(encode(pause).to_string().as_bytes())?;
-                new.as_file().sync_all()?;
-                new.persist(&self.0).map_err(|error| error.error)?;
+    /// When it cannot be kept.
+    pub async fn keep(&self, pause: Option<Pause>, engine: &Handle) -> Result<(), NotKept> {
+        match self {
+            Keeper::File(file) => {
+                let (file, kept) = (file.clone(), pause.clone());
+                let written = tokio::task::spawn_blocking(move || file.write(kept.as_ref())).await;
+                written.map_err(std::io::Error::other)??;
+                Ok(follow(engine, pause).await?)
             }
-            None => match fs::remove_file(&self.0) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            Keeper::Lease(leader) => Ok(leader.pause(pause).await?),
+            Keeper::Shared(agreed) => match agreed.pause(pause.as_ref()).await.map_err(NotKept::Shared)? {
+                true => Ok(()),
+                false => Ok(follow(engine, pause).await?),
             },
         }
-        fs::File::open(directory)?.sync_all()
     }
 }
 
-fn encode(pause: &Pause) -> Value {
+/// Has the engine go by a pause, or by there being none.
+///
+/// # Errors
+/// When the process is ending.
+pub async fn follow(engine: &Handle, pause: Option<Pause>) -> Result<(), Stopped> {
+    let said = pause.as_ref().map(ToString::to_string);
+    let is_new = engine.order(move |engine, _| (engine.pause(pause), Vec::new())).await?;
+    match said.filter(|_| is_new) {
+        Some(pause) => tracing::warn!("{pause}: decisions are made, nothing is written"),
+        None if is_new => tracing::warn!("resumed: what was held back is written"),
+        None => {}
+    }
+    Ok(())
+}
+
+/// As it is kept.
+pub(crate) fn encode(pause: &Pause) -> Value {
     json!({
         "since_unix_us": pause.since.0,
         "until_unix_us": pause.until.map(|until| until.0),
@@ -67,38 +92,20 @@ fn encode(pause: &Pause) -> Value {
     })
 }
 
-fn decode(bytes: &[u8]) -> Option<Pause> {
-    let value: Value = serde_json::from_slice(bytes).ok()?;
-    let until = match value.get("until_unix_us")? {
-        Value::Null => None,
-        until => Some(UnixMicros(until.as_u64()?)),
+/// Back. What is not as serin writes it is a pause without an end: somebody wanted one. `place`: where it is.
+pub(crate) fn decode(bytes: &[u8], place: &str, now: UnixMicros) -> Pause {
+    let read = || {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        let until = match value.get("until_unix_us")? {
+            Value::Null => None,
+            until => Some(UnixMicros(until.as_u64()?)),
+        };
+        let since = UnixMicros(value.get("since_unix_us")?.as_u64()?);
+        Some(Pause { since, until, reason: value.get("reason")?.as_str()?.to_owned() })
     };
-    let since = UnixMicros(value.get("since_unix_us")?.as_u64()?);
-    Some(Pause { since, until, reason: value.get("reason")?.as_str()?.to_owned() })
+    read().unwrap_or_else(|| unreadable(place, &"it is not what serin writes", now))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_is_kept_until_it_is_lifted() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = PauseFile::new(&directory.path().join("data"));
-        let now = UnixMicros(7);
-        assert_eq!(file.read(now), None);
-        for until in [None, Some(UnixMicros(9))] {
-            let pause = Pause { since: UnixMicros(3), until, reason: "a \"drill\"".into() };
-            file.write(Some(&pause)).unwrap();
-            assert_eq!(file.read(now), Some(pause));
-        }
-        file.write(None).unwrap();
-        file.write(None).unwrap();
-        assert_eq!(file.read(now), None);
-        fs::write(&file.0, "{").unwrap();
-        assert!(
-            file.read(now).is_some_and(|pause| pause.until.is_none() && pause.since == now),
-            "nothing is written on a guess"
-        );
-    }
+fn unreadable(place: &str, error: &dyn std::fmt::Display, now: UnixMicros) -> Pause {
+    Pause { since: now, until: None, reason: format!("{place} cannot be read: {error}") }
 }

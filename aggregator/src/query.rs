@@ -22,7 +22,7 @@ use crate::{
     engine::{Effect, NotCleared, Recorded, merge},
     historian::Past,
     history::Decisions,
-    paused::PauseFile,
+    paused::Keeper,
     recording::file,
     safety::Pause,
     shell::{Handle, Stopped, now},
@@ -46,7 +46,7 @@ pub struct Query {
     past: Arc<dyn Past>,
     forward: Option<Forward>,
     orders: mpsc::UnboundedSender<Order>,
-    paused: PauseFile,
+    paused: Keeper,
 }
 
 impl Query {
@@ -57,24 +57,15 @@ impl Query {
         decisions: Arc<dyn Decisions>,
         past: Arc<dyn Past>,
         forward: Option<Forward>,
-        paused: PauseFile,
+        paused: Keeper,
     ) -> Self {
         Query { engine, decisions, past, forward, orders, paused }
     }
 
-    /// Keeps a pause, or that there is none any more, and then has the engine go by it.
+    /// Keeps a pause, or that there is none any more, and has the engine go by it.
     async fn pause_for(&self, pause: Option<Pause>) -> Result<(), Status> {
-        let (file, kept) = (self.paused.clone(), pause.clone());
-        let written = tokio::task::spawn_blocking(move || file.write(kept.as_ref())).await;
-        let written = written.map_err(|error| Status::internal(error.to_string()))?;
-        written.map_err(|error| {
-            Status::unavailable(format!("not changed, because it cannot be kept in data_dir: {error}"))
-        })?;
-        match &pause {
-            Some(pause) => tracing::warn!("{pause}: decisions are made, nothing is written"),
-            None => tracing::warn!("resumed: what was held back is written"),
-        }
-        self.engine.order(move |engine, _| (engine.pause(pause), Vec::new())).await.map_err(unavailable)
+        let kept = self.paused.keep(pause, &self.engine).await;
+        kept.map_err(|error| Status::unavailable(format!("not changed, because {error}")))
     }
 
     /// Whether what was just done to a decision is kept, and is not undone by another aggregator.

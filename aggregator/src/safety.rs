@@ -114,9 +114,10 @@ impl Safety {
         self.limits.dry_run
     }
 
-    /// Nothing is written from now on; `None`: it is again.
-    pub fn pause(&mut self, pause: Option<Pause>) {
-        self.pause = pause;
+    /// Nothing is written from now on; `None`: it is again. Whether that is news.
+    pub fn pause(&mut self, pause: Option<Pause>) -> bool {
+        let before = std::mem::replace(&mut self.pause, pause);
+        before != self.pause
     }
 
     /// The pause that holds.

@@ -36,7 +36,7 @@ use crate::{
     metrics::{self, Format},
     module::{self, Module, ModuleError},
     notify::{Notifier, NotifyError},
-    paused::PauseFile,
+    paused::{Keeper, PauseFile},
     query::Query,
     shell::{Abroad, Handle, Shell, now},
     weigher,
@@ -98,13 +98,11 @@ pub enum ServeError {
 /// When it cannot start, or a listener fails.
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
     let module = Module::load(config.filter.as_deref())?;
-    let Kept { mut engine, first, past, decisions, shared } = match &config.nats {
+    let Kept { engine, first, past, decisions, shared, paused } = match &config.nats {
         Some(servers) => in_cluster(servers, &config).await?,
         None => on_disk(&config)?,
     };
-    let paused = PauseFile::new(&config.data_dir);
-    engine.pause(paused.read(now()));
-    let kubernetes = kubernetes::client(&config).await?;
+    let kubernetes = kubernetes::cluster(&config).await?;
     let grpc = listen("listen.grpc", config.grpc).await?;
     let scrape = listen("listen.metrics", config.metrics).await?;
     let notifier = Notifier::start(&config.notify, now())?;
@@ -117,13 +115,14 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
     let controlled = kubernetes.clone().zip(config.kubernetes.clone());
     let (leader, campaign) = match kubernetes.clone().zip(config.lease.as_ref()) {
-        Some((client, lease)) => {
-            let (leader, campaign) = Leader::campaign(client, lease);
+        Some((reached, lease)) => {
+            let (leader, campaign) = Leader::campaign(reached.client().clone(), lease, handle.clone());
             (leader, Some(campaign))
         }
         None => (Leader::alone(), None),
     };
-    let holding = kubernetes.clone().map(|client| hold::run(client, handle.clone(), leader.clone()));
+    kubernetes.clone().map(|reached| tokio::spawn(kubernetes::ask(reached, kubernetes::kinds(&config))));
+    let holding = kubernetes.clone().map(|reached| hold::run(reached, handle.clone(), leader.clone()));
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
 
@@ -139,10 +138,11 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
     tokio::spawn(weigher::run(handle.clone()));
     holding.map(tokio::spawn);
-    if let Some((client, watched)) = controlled {
+    if let Some((reached, watched)) = controlled {
         let configured = config.services.iter().map(|service| service.name.clone()).collect();
-        tokio::spawn(kubernetes::control(client, watched, configured, handle.clone(), leader.clone()));
+        tokio::spawn(kubernetes::control(reached, watched, configured, handle.clone(), leader.clone()));
     }
+    let paused = if leader.is_one_of_several() { Keeper::Lease(leader.clone()) } else { paused };
     let exported = export::start(config.exporters, &handle)?;
     let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward), paused);
     if let Some(cluster) = cluster {
@@ -178,15 +178,21 @@ struct Kept {
     past: Arc<dyn Past>,
     decisions: Arc<dyn Decisions>,
     shared: Option<(Cluster, mpsc::Sender<Abroad>)>,
+    paused: Keeper,
 }
 
 fn on_disk(config: &Config) -> Result<Kept, ServeError> {
     let history = Arc::new(History::open(&config.data_dir)?);
     let store = Arc::new(Store::open(&config.data_dir, config.retention));
     let (mut engine, mut first) = Engine::new(config, history.decisions()?, now());
+    // Before anything is judged. Where there is a Lease, that one tells, before this replica leads.
+    let paused = PauseFile::new(&config.data_dir);
+    if config.lease.is_none() {
+        engine.pause(paused.read(now()));
+    }
     let from = now().minus(config.live_window);
     first.extend(engine.restore(historian::remembered(&store, from.second(), now().second() + 1), now()));
-    Ok(Kept { engine, first, past: store, decisions: history, shared: None })
+    Ok(Kept { engine, first, past: store, decisions: history, shared: None, paused: Keeper::File(paused) })
 }
 
 /// Decisions, and what was counted, come with the partitions that are taken.
@@ -194,7 +200,8 @@ async fn in_cluster(servers: &str, config: &Config) -> Result<Kept, ServeError> 
     let (cluster, abroad) = Cluster::join(servers, config.retention).await?;
     let (engine, first) = Engine::new(config, Vec::new(), now());
     let (past, decisions) = (Arc::new(cluster.log()), cluster.decisions());
-    Ok(Kept { engine: engine.shared(), first, past, decisions, shared: Some((cluster, abroad)) })
+    let paused = Keeper::Shared(Arc::clone(&decisions));
+    Ok(Kept { engine: engine.shared(), first, past, decisions, shared: Some((cluster, abroad)), paused })
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {

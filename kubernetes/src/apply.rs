@@ -1,25 +1,24 @@
 //! Sends a plan to the API server: IO.
 //!
-//! read the object (IO) -> [`plan`] (pure) -> send the patch (IO) -> `answer` (pure: what an error
+//! read the object, or the delegate of it that splits the service (IO) -> [`plan`] (pure) -> send the patch (IO) -> `answer` (pure: what an error
 //! means) -> read again, a bounded number of times. A JSON patch is sent, never an apply: an apply creates an object
 //! that was deleted, and takes the whole list of routes over. That the proxies do what the object says is not known
 //! here: it is confirmed from what they report.
 
 mod answer;
+mod ask;
 mod error;
+mod find;
 
 use std::time::Duration;
 
-use kube::{
-    Client,
-    api::{GetParams, Patch, PatchParams, Request},
-};
 use serde_json::Value;
 
 pub use answer::Verb;
 pub use error::ApplyError;
 
 use crate::{
+    cluster::Cluster,
     gitops::{self, Advice},
     intent::Intent,
     json::text,
@@ -27,7 +26,9 @@ use crate::{
     plan::{Change, Obstacle, Plan, Reweighted, plan},
     writers::{self, FIELD_MANAGER, Writer},
 };
-use answer::{Outcome, Setback, outcome};
+use answer::{Outcome, Setback};
+use ask::Ask;
+use find::find;
 
 /// How an object is changed.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,8 @@ pub struct Options {
 
 impl Default for Options {
     /// 5 attempts with 50 ms, 100 ms, 200 ms and 400 ms between them, 5 s a request: at most 51 s in all, where every
-    /// one of the ten requests is answered at the last moment.
+    /// one of the ten requests is answered at the last moment. What comes once, to learn the version
+    /// and to read delegates, is at most 30 s more.
     fn default() -> Self {
         Options {
             dry_run: false,
@@ -63,6 +65,8 @@ impl Default for Options {
 pub enum Applied {
     /// It has new weights, or would have.
     Changed {
+        /// The object itself, or the one of its delegates that splits the service.
+        object: ObjectRef,
         /// Which.
         weights: Vec<Reweighted>,
         /// The object's version since.
@@ -73,6 +77,8 @@ pub enum Applied {
     /// It needed none.
     InEffect {
         /// As above.
+        object: ObjectRef,
+        /// As above.
         notes: Vec<Obstacle>,
     },
 }
@@ -82,12 +88,12 @@ pub enum Applied {
 /// # Errors
 /// When they are not so afterwards, or when nobody knows: see [`ApplyError`].
 pub async fn apply(
-    client: &Client,
+    cluster: &Cluster,
     object: &ObjectRef,
     intent: &Intent,
     options: &Options,
 ) -> Result<Applied, ApplyError> {
-    let mut run = Run { client, object, intent, options, uid: None, tried: None, writers: Vec::new() };
+    let mut run = Run::new(cluster, object, intent, options);
     let mut attempt = 1;
     loop {
         let setback = match run.attempt().await {
@@ -107,6 +113,8 @@ pub async fn apply(
 /// How an object is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
+    /// The object itself, or the one of its delegates that splits the service.
+    pub object: ObjectRef,
     /// Whether the weights are as the intent says.
     pub is_right: bool,
     /// Who owns its routes, the latest first: where the weights are not right, the first wrote them back.
@@ -119,8 +127,13 @@ pub struct Look {
 ///
 /// # Errors
 /// When the object cannot be read, or its plan is refused.
-pub async fn look(client: &Client, object: &ObjectRef, intent: &Intent, options: &Options) -> Result<Look, ApplyError> {
-    let mut run = Run { client, object, intent, options, uid: None, tried: None, writers: Vec::new() };
+pub async fn look(
+    cluster: &Cluster,
+    object: &ObjectRef,
+    intent: &Intent,
+    options: &Options,
+) -> Result<Look, ApplyError> {
+    let mut run = Run::new(cluster, object, intent, options);
     let read = match run.read().await {
         Ok(read) => read,
         Err(Outcome::End(error)) => return Err(error),
@@ -131,7 +144,7 @@ pub async fn look(client: &Client, object: &ObjectRef, intent: &Intent, options:
         Plan::InEffect { .. } => true,
         Plan::Change(_) => false,
     };
-    Ok(Look { is_right, writers: run.writers, advice: gitops::advise(&read) })
+    Ok(Look { object: run.object, is_right, writers: run.writers, advice: gitops::advise(&read) })
 }
 
 /// The pause after an attempt, counted from 1.
@@ -141,8 +154,9 @@ fn pause(options: &Options, attempt: u32) -> Duration {
 
 /// What is known between attempts.
 struct Run<'a> {
-    client: &'a Client,
-    object: &'a ObjectRef,
+    ask: Ask<'a>,
+    /// As it is named, until it was read: it may delegate to another.
+    object: ObjectRef,
     intent: &'a Intent,
     options: &'a Options,
     /// Of the object when it was read first.
@@ -159,7 +173,12 @@ struct Tried {
     refusal: Option<(u16, String)>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(cluster: &'a Cluster, object: &ObjectRef, intent: &'a Intent, options: &'a Options) -> Self {
+        let ask = Ask { cluster, limit: options.request };
+        Run { ask, object: object.clone(), intent, options, uid: None, tried: None, writers: Vec::new() }
+    }
+
     async fn attempt(&mut self) -> Result<Applied, Outcome> {
         let object = self.read().await?;
         let change = match plan(&object, self.intent) {
@@ -168,8 +187,8 @@ impl Run<'_> {
             Plan::Change(change) => change,
         };
         self.not_refused_for_itself(&change)?;
-        match self.send(&change).await {
-            Ok(after) => Ok(changed(change, &after)),
+        match self.ask.patch(&self.object, &change, self.options).await {
+            Ok(after) => Ok(self.changed(change, &after)),
             Err(Outcome::Again(setback)) => {
                 let refusal = match &setback {
                     Setback::Changed { code, message } => Some((*code, message.clone())),
@@ -185,14 +204,16 @@ impl Run<'_> {
     }
 
     async fn read(&mut self) -> Result<Value, Outcome> {
-        let request = Request::new(self.object.list_path()).get(&self.object.name, &GetParams::default());
-        let read = self.request(request, Verb::Get).await;
-        let object = read.map_err(|error| match error {
-            Outcome::End(ApplyError::NotFound(object)) if self.uid.is_some() => {
-                Outcome::End(ApplyError::DeletedMeanwhile(object))
-            }
-            other => other,
-        })?;
+        let object = if self.uid.is_some() {
+            self.ask.get(&self.object).await.map_err(|error| match error {
+                Outcome::End(ApplyError::NotFound(object)) => Outcome::End(ApplyError::DeletedMeanwhile(object)),
+                other => other,
+            })?
+        } else {
+            let (found, object) = find(&self.ask, &self.object, self.intent).await?;
+            self.object = found;
+            object
+        };
         let uid = object.get("metadata").and_then(|metadata| text(metadata, "uid"));
         if self.uid.is_some() && self.uid.as_deref() != uid {
             return Err(Outcome::End(ApplyError::Replaced(self.object.clone())));
@@ -200,29 +221,6 @@ impl Run<'_> {
         self.uid = uid.map(str::to_owned);
         self.writers = writers::of_routes(&object);
         Ok(object)
-    }
-
-    async fn send(&self, change: &Change) -> Result<Value, Outcome> {
-        let params = PatchParams {
-            dry_run: self.options.dry_run,
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch = Patch::<()>::Json(change.patch.clone());
-        let request = Request::new(self.object.list_path()).patch(&self.object.name, &params, &patch);
-        self.request(request, Verb::Patch).await
-    }
-
-    async fn request(
-        &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-        verb: Verb,
-    ) -> Result<Value, Outcome> {
-        let request =
-            request.map_err(|error| Outcome::End(ApplyError::Client(Box::new(kube::Error::BuildRequest(error)))))?;
-        let answer = tokio::time::timeout(self.options.request, self.client.request(request)).await;
-        let answer = answer.map_err(|_| Outcome::Again(Setback::Slow))?;
-        answer.map_err(|error| outcome(error, verb, self.object))
     }
 
     /// A refusal of an object that has not changed since is about the patch itself.
@@ -242,9 +240,15 @@ impl Run<'_> {
     fn in_effect(&mut self, object: &Value, notes: Vec<Obstacle>) -> Applied {
         let is_ours = self.writers.first().is_some_and(|writer| writer.manager == FIELD_MANAGER);
         match self.tried.take() {
-            Some(Tried { change, refusal: None }) if is_ours => changed(Change { notes, ..change }, object),
-            _ => Applied::InEffect { notes },
+            Some(Tried { change, refusal: None }) if is_ours => self.changed(Change { notes, ..change }, object),
+            _ => Applied::InEffect { object: self.object.clone(), notes },
         }
+    }
+
+    fn changed(&self, change: Change, after: &Value) -> Applied {
+        let version = after.get("metadata").and_then(|metadata| text(metadata, "resourceVersion"));
+        let resource_version = version.unwrap_or_default().to_owned();
+        Applied::Changed { object: self.object.clone(), weights: change.weights, resource_version, notes: change.notes }
     }
 
     fn give_up(self, setback: Setback, attempts: u32) -> ApplyError {
@@ -254,15 +258,10 @@ impl Run<'_> {
             }
             Setback::Busy { code, message, .. } => ApplyError::Busy { attempts, code, message },
             Setback::Unreachable(source) => ApplyError::Unreachable { attempts, source: Box::new(source) },
+            Setback::Gone => ApplyError::NotThere { object: self.object.clone(), attempts },
             Setback::Slow => ApplyError::TimedOut { attempts, limit: self.options.request },
         }
     }
-}
-
-fn changed(change: Change, after: &Value) -> Applied {
-    let version = after.get("metadata").and_then(|metadata| text(metadata, "resourceVersion"));
-    let resource_version = version.unwrap_or_default().to_owned();
-    Applied::Changed { weights: change.weights, resource_version, notes: change.notes }
 }
 
 #[cfg(test)]

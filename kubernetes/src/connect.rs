@@ -25,6 +25,7 @@ mod tests {
     use super::*;
     use crate::{
         apply::{ApplyError, Options, apply},
+        cluster::Cluster,
         intent::Intent,
         object::ObjectRef,
         release_guard::TargetKind,
@@ -46,7 +47,8 @@ mod tests {
         let client = client(Config::new(format!("http://{address}").parse().unwrap())).unwrap();
         let object = ObjectRef::new(TargetKind::HttpRoute, "default", "shop").unwrap();
         let options = Options { attempts: 1, ..Options::default() };
-        let error = apply(&client, &object, &Intent::hosts("default", "v1", "v2"), &options).await.unwrap_err();
+        let error =
+            apply(&Cluster::new(client), &object, &Intent::hosts("default", "v1", "v2"), &options).await.unwrap_err();
         assert!(matches!(error, ApplyError::Busy { attempts: 1, code: 503, .. }), "{error:?}");
     }
 }

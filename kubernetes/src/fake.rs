@@ -1,6 +1,7 @@
 //! A fake API server for tests: it answers what a closure says, without a socket.
 
 mod rbac;
+mod serves;
 
 use std::{
     sync::{Arc, Mutex},
@@ -11,6 +12,8 @@ use http::{Request, Response};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tower_test::mock;
+
+pub(crate) use serves::{Served, Serves};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -37,7 +40,13 @@ pub(crate) enum Answer {
 pub(crate) type Log = Arc<Mutex<Vec<Asked>>>;
 
 /// A client of a server that answers so, and what it was asked.
-pub(crate) fn server(mut answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> (Client, Log) {
+pub(crate) fn server(answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> (Client, Log) {
+    server_that(&Serves::v1(), answer)
+}
+
+/// The same of a server that serves this. What is asked about that, and what is not served, is answered by itself and not logged.
+pub(crate) fn server_that(served: &Served, mut answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> (Client, Log) {
+    let served = Arc::clone(served);
     let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
     let log = Log::default();
     let seen = Arc::clone(&log);
@@ -58,8 +67,12 @@ pub(crate) fn server(mut answer: impl FnMut(&Asked) -> Answer + Send + 'static) 
                 access.as_ref().is_none_or(rbac::Access::is_allowed),
                 "the RBAC that is shipped forbids {access:?}"
             );
-            let answer = answer(&asked);
-            seen.lock().unwrap().push(asked);
+            let by_itself = served.lock().unwrap().answer(&asked);
+            let answer = by_itself.unwrap_or_else(|| {
+                let answer = answer(&asked);
+                seen.lock().unwrap().push(asked);
+                answer
+            });
             match answer {
                 Answer::Json(code, value) => send.send_response(respond(code, value.to_string())),
                 Answer::Text(code, text) => send.send_response(respond(code, text.to_owned())),

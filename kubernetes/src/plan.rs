@@ -16,6 +16,7 @@ use json_patch::Patch;
 use serde_json::Value;
 
 pub use obstacle::Obstacle;
+pub(crate) use splits::{Part, part};
 
 use crate::{intent::Intent, json::text};
 use splits::{Found, Split};
@@ -166,9 +167,8 @@ impl Work {
 /// What weights cannot change.
 fn left_to_people(found: &Found) -> Vec<Obstacle> {
     let straight = found.straight.iter().map(|place| Obstacle::OnlyCandidate { place: place.clone() });
-    let delegated = (!found.delegates.is_empty()).then(|| Obstacle::Delegated(found.delegates.clone()));
     let mirrored = found.mirrored.iter().map(|place| Obstacle::Mirrored { place: place.clone() });
-    straight.chain(delegated).chain(mirrored).collect()
+    straight.chain(mirrored).collect()
 }
 
 /// Whether a value is over a number of bytes as JSON. It is not written anywhere, and not looked at beyond the limit.

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use serde_json::Value;
 
 pub use unready::Unready;
 
 use crate::{
+    delegates::Family,
     discover::{self, NoTrial, Pair, discover},
     plan::{self, Obstacle, Plan},
     pods::{self, Seen},
@@ -23,10 +23,12 @@ use crate::{
 /// What is known of a target.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
-    /// As it was last seen.
-    Found(Value),
+    /// As it was last seen, with what it delegates to.
+    Found(Family),
     /// It is not there.
     Missing,
+    /// Its kind is not there, with the remedy.
+    NotServed(String),
     /// Nobody knows, because of this.
     NotWatched(String),
 }
@@ -104,23 +106,38 @@ fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Re
     let acts = guard.spec.action != Action::Notify;
     let mut objects = Vec::new();
     for (target, seen) in guard.spec.targets.iter().zip(around.targets) {
-        let object = match seen {
-            Target::Found(object) => object,
+        let family = match seen {
+            Target::Found(family) => family,
             Target::Missing => return Err(Unready::TargetNotFound { target: told(guard, target) }),
+            Target::NotServed(why) => {
+                return Err(Unready::NotServed { target: told(guard, target), why: why.clone() });
+            }
             Target::NotWatched(why) => {
                 return Err(Unready::NotWatched { what: told(guard, target), why: why.clone() });
             }
         };
-        if acts {
-            plan::check(object).map_err(|obstacle| Unready::obstacle(told(guard, target), obstacle))?;
+        // Of several the one that is planned on.
+        if acts && family.delegates.is_empty() {
+            plan::check(&family.root).map_err(|obstacle| Unready::obstacle(told(guard, target), obstacle))?;
         }
-        objects.push((target, object));
+        objects.push((target, family));
     }
-    let (pair, mut note) = pair(guard, &objects, around, before)?;
+    let (pair, mut note) = pair(guard, &objects, around, before).map_err(|why| nowhere(guard, &objects, why))?;
     if acts {
         note = planned(guard, &objects, &pair)?.or(note);
     }
     Ok((pair, note.or_else(|| skewed(guard, around))))
+}
+
+/// Where nothing sends requests to the service: which delegates were looked at for it.
+fn nowhere(guard: &ReleaseGuard, objects: &[(&TargetRef, &Family)], why: Unready) -> Unready {
+    let is_nowhere = matches!(why, Unready::NoTrial(NoTrial::OneRelease { release: None }));
+    match objects.iter().find(|(_, family)| is_nowhere && !family.delegates.is_empty()) {
+        Some((target, family)) => {
+            Unready::obstacle(told(guard, target), family.none_splits(target.host.clone()).into())
+        }
+        None => why,
+    }
 }
 
 /// As `VirtualService shop/shop`.
@@ -132,7 +149,7 @@ fn told(guard: &ReleaseGuard, target: &TargetRef) -> String {
 /// As the spec names them, or as found.
 fn pair(
     guard: &ReleaseGuard,
-    objects: &[(&TargetRef, &Value)],
+    objects: &[(&TargetRef, &Family)],
     around: &Around<'_>,
     before: Option<&Pair>,
 ) -> Result<(Pair, Option<Unready>), Unready> {
@@ -149,6 +166,7 @@ fn pair(
     let pods = pods::by_release(pods::of_service(pods, &guard.spec.service));
     let mut each: Vec<Result<Pair, NoTrial>> = objects
         .iter()
+        .flat_map(|(target, family)| family.parts().map(move |object| (target, object)))
         .map(|(target, object)| discover(object, target, &namespace, &pods, before).or_else(|why| named(guard, why)))
         .collect();
     if each.is_empty() {
@@ -161,7 +179,10 @@ fn pair(
             Ok(pair) if pairs.contains(&pair) => {}
             Ok(pair) => pairs.push(pair),
             // A route that has only one release may be for testers, and between two trials all have.
-            Err(why @ NoTrial::OneRelease { .. }) => between = between.or(Some(why)),
+            // Of a root that has nothing to do with them itself nothing is told.
+            Err(why @ NoTrial::OneRelease { .. }) => {
+                between = between.filter(|between: &NoTrial| between.release().is_some()).or(Some(why));
+            }
             Err(why) => return Err(why.into()),
         }
     }
@@ -195,17 +216,20 @@ fn named(guard: &ReleaseGuard, why: NoTrial) -> Result<Pair, NoTrial> {
 }
 
 /// Whether a rollback could be written to every target, and what should be mended in it.
-fn planned(guard: &ReleaseGuard, objects: &[(&TargetRef, &Value)], pair: &Pair) -> Result<Option<Unready>, Unready> {
+fn planned(guard: &ReleaseGuard, objects: &[(&TargetRef, &Family)], pair: &Pair) -> Result<Option<Unready>, Unready> {
     let namespace = guard.namespace().unwrap_or_default();
     let mut first: Option<Unready> = None;
-    for (target, object) in objects {
-        let notes: Vec<Obstacle> = match plan::plan(object, &target.intent(&namespace, &pair.baseline, &pair.candidate))
-        {
-            Plan::Refused(obstacle) => return Err(Unready::obstacle(told(guard, target), obstacle)),
+    for (target, family) in objects {
+        let intent = target.intent(&namespace, &pair.baseline, &pair.candidate);
+        let found = family.splits(&intent).map_err(|why| Unready::obstacle(told(guard, target), why.into()))?;
+        let (name, object) = found;
+        let told = || name.map_or_else(|| told(guard, target), ToString::to_string);
+        let notes: Vec<Obstacle> = match plan::plan(object, &intent) {
+            Plan::Refused(obstacle) => return Err(Unready::obstacle(told(), obstacle)),
             Plan::Change(change) => change.notes,
             Plan::InEffect { notes } => notes,
         };
-        first = first.or_else(|| notes.into_iter().next().map(|note| Unready::obstacle(told(guard, target), note)));
+        first = first.or_else(|| notes.into_iter().next().map(|note| Unready::obstacle(told(), note)));
     }
     Ok(first)
 }

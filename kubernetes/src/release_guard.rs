@@ -171,7 +171,7 @@ pub struct TargetRef {
 }
 
 /// The kinds of object that have weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum TargetKind {
     /// Istio's.
     VirtualService,

@@ -5,7 +5,7 @@ mod virtual_service;
 
 use serde_json::Value;
 
-use crate::json::text;
+use crate::{json::text, release_guard::TargetKind};
 
 /// A route and where it sends its requests.
 #[derive(Debug)]
@@ -16,8 +16,6 @@ pub(crate) struct Route {
     pub(crate) percent: bool,
     /// Whether all requests go to the only destination, so that no weight can change that.
     pub(crate) straight: bool,
-    /// `namespace/name` of the VirtualService that decides instead.
-    pub(crate) delegate: Option<String>,
     /// Where copies of its requests go, whose answers nobody sees.
     pub(crate) mirrors: Vec<Target>,
     /// In the order of the list.
@@ -60,24 +58,27 @@ impl Destination {
     }
 }
 
-const ISTIO: [&str; 3] = ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
-const GATEWAY: [&str; 2] = ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
-
 /// The routes of an object, or its `apiVersion` and `kind` when it has none that are known.
 pub(crate) fn of(object: &Value) -> Result<Vec<Route>, (String, String)> {
-    let api_version = text(object, "apiVersion").unwrap_or("(no apiVersion)");
-    let kind = text(object, "kind").unwrap_or("(no kind)");
-    match kind {
-        "VirtualService" if ISTIO.contains(&api_version) => Ok(virtual_service::routes(object)),
-        "HTTPRoute" if GATEWAY.contains(&api_version) => Ok(gateway::routes(object, kind)),
-        // GRPCRoute was never served as v1beta1.
-        "GRPCRoute" if GATEWAY.first() == Some(&api_version) => Ok(gateway::routes(object, kind)),
-        _ => Err((api_version.to_owned(), kind.to_owned())),
+    match kind_of(object) {
+        Some(TargetKind::VirtualService) => Ok(virtual_service::routes(object)),
+        Some(kind @ (TargetKind::HttpRoute | TargetKind::GrpcRoute)) => Ok(gateway::routes(object, kind)),
+        None => {
+            let said = |key, none: &str| text(object, key).unwrap_or(none).to_owned();
+            Err((said("apiVersion", "(no apiVersion)"), said("kind", "(no kind)")))
+        }
     }
 }
 
+/// What an object says that it is.
+pub(crate) fn kind_of(object: &Value) -> Option<TargetKind> {
+    let (api_version, kind) = (text(object, "apiVersion")?, text(object, "kind")?);
+    let all = [TargetKind::VirtualService, TargetKind::HttpRoute, TargetKind::GrpcRoute];
+    all.into_iter().find(|known| known.is(api_version, kind))
+}
+
 /// The namespace and the name of an object.
-fn names(object: &Value) -> (&str, &str) {
+pub(crate) fn names(object: &Value) -> (&str, &str) {
     let metadata = object.get("metadata").unwrap_or(&Value::Null);
     (text(metadata, "namespace").unwrap_or("default"), text(metadata, "name").unwrap_or("(no name)"))
 }

@@ -49,7 +49,7 @@ impl Flows {
 
     /// Installs the CRD, where there is none.
     async fn install(&self) -> Result<Installed> {
-        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let crds: Api<CustomResourceDefinition> = Api::all(self.cluster.client().clone());
         if let Some(crd) = crds.get_opt(ReleaseGuard::crd_name()).await? {
             ensure!(
                 fields(&crd)? == fields(&ReleaseGuard::crd())?,
@@ -66,7 +66,7 @@ impl Flows {
     }
 
     async fn trial(&self) -> Result<()> {
-        self.routes().delete("shop", &DeleteParams::default()).await?;
+        self.routes().await?.delete("shop", &DeleteParams::default()).await?;
         self.make_routes().await?;
         let mut serin = self.guarding().await?;
         let spec = json!({
@@ -142,7 +142,7 @@ impl Flows {
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
     {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        Api::namespaced(self.cluster.client().clone(), &self.namespace)
     }
 
     async fn create<K>(&self, object: Value) -> Result<K>

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::leases::Leases;
+use crate::{leases::Leases, served::Served};
 
 /// What it has.
 #[derive(Debug)]
@@ -112,6 +112,16 @@ impl ApiServer {
         self.lock().leases.holder()
     }
 
+    /// The annotations of the Lease.
+    pub fn annotations(&self) -> Value {
+        self.lock().leases.annotations()
+    }
+
+    /// Changes an annotation of the Lease, as `kubectl annotate` does; `null` removes it.
+    pub fn annotate(&self, key: &str, value: Value) {
+        self.lock().leases.annotate(key, value);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Stored> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,6 +149,7 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Response<F
     let lease = stored.leases.answer(&head.method, head.uri.path(), &body);
     let (status, answer) = match (lease, head.method) {
         (Some(answer), _) => answer.unwrap_or_else(|(status, reason)| refused(status, reason)),
+        _ if let Some(Ok(said)) = Served::default().said(head.uri.path()) => (StatusCode::OK, said),
         _ if head.uri.path() != stored.path => refused(StatusCode::NOT_FOUND, "NotFound"),
         (_, Method::GET) => (StatusCode::OK, stored.object.clone()),
         (_, Method::PATCH) => patch(&mut stored, head.uri.query().unwrap_or_default(), &body),

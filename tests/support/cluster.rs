@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
 
-use crate::leases::Leases;
+use crate::{leases::Leases, served::Served};
 
 /// What it has.
 #[derive(Debug, Default)]
@@ -39,6 +39,7 @@ struct Stored {
     /// By collection.
     watchers: Vec<(String, mpsc::UnboundedSender<Value>)>,
     leases: Leases,
+    served: Served,
     /// Each as `METHOD path?query`.
     asked: Vec<String>,
     is_down: bool,
@@ -142,6 +143,14 @@ impl Cluster {
         stored.watchers.clear();
     }
 
+    /// Serves these of the kinds that have weights, each as a version and the name of a resource, such as `("v1", "virtualservices")`. It keeps
+    /// them in v1. Watches are cut.
+    pub fn serve(&self, resources: &[(&str, &str)]) {
+        let mut stored = self.lock();
+        stored.served = Served::of(resources);
+        stored.watchers.clear();
+    }
+
     /// What it was asked, each as `METHOD path?query`.
     pub fn asked(&self) -> Vec<String> {
         self.lock().asked.clone()
@@ -200,11 +209,10 @@ impl Stored {
         Response::new(BodyExt::boxed(StreamBody::new(lines)))
     }
 
-    fn patch(&mut self, head: &Parts, body: &[u8]) -> (StatusCode, Value) {
-        let path = head.uri.path();
+    fn patch(&mut self, head: &Parts, path: &str, body: &[u8]) -> (StatusCode, Value) {
         let of = path.strip_suffix("/status").unwrap_or(path);
         let Some(mut object) = self.objects.get(of).cloned() else {
-            return refused(StatusCode::NOT_FOUND, "NotFound");
+            return not_found(of);
         };
         let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let query = head.uri.query().unwrap_or_default();
@@ -249,9 +257,15 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
     stored.asked.push(format!("{} {path}?{query}", head.method));
     let is_watch = query.contains("watch=true");
     let lease = stored.leases.answer(&head.method, path, &body);
-    let (status, answer) = match head.method {
+    let (said, kept) = (stored.served.said(path), stored.served.kept(path));
+    let path = kept.as_deref().unwrap_or_default();
+    let (status, mut answer) = match head.method {
         _ if stored.is_down => refused(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
         _ if let Some(answer) = lease => answer.unwrap_or_else(|(status, reason)| refused(status, reason)),
+        _ if let Some(said) = said => {
+            said.map_or_else(|()| refused(StatusCode::NOT_FOUND, "NotFound"), |said| (StatusCode::OK, said))
+        }
+        _ if path.is_empty() => refused(StatusCode::NOT_FOUND, "NotFound"),
         Method::GET if is_watch => {
             let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")?.parse().ok());
             return Ok(stored.watch(path, version.unwrap_or(0)));
@@ -259,7 +273,7 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
         Method::GET => match stored.objects.get(path) {
             Some(object) => (StatusCode::OK, object.clone()),
             // `…/namespaces/NAMESPACE/KIND`, and with a name behind it an object.
-            None if path.rsplit('/').nth(2) != Some("namespaces") => refused(StatusCode::NOT_FOUND, "NotFound"),
+            None if path.rsplit('/').nth(2) != Some("namespaces") => not_found(path),
             None => (StatusCode::OK, stored.listed(path)),
         },
         Method::POST => match serde_json::from_slice::<Value>(&body) {
@@ -276,16 +290,17 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
             }
             Err(_) => refused(StatusCode::BAD_REQUEST, "BadRequest"),
         },
-        Method::PATCH => stored.patch(&head, &body),
+        Method::PATCH => stored.patch(&head, path, &body),
         Method::DELETE => match stored.objects.remove(path) {
             Some(object) => {
                 stored.tell(path, "DELETED", object.clone());
                 (StatusCode::OK, object)
             }
-            None => refused(StatusCode::NOT_FOUND, "NotFound"),
+            None => not_found(path),
         },
         _ => refused(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
     };
+    Served::retold(head.uri.path(), &mut answer);
     let mut response = Response::new(Full::from(answer.to_string()).boxed());
     *response.status_mut() = status;
     Ok(response)
@@ -303,5 +318,12 @@ fn lock(stored: &Mutex<Stored>) -> MutexGuard<'_, Stored> {
 fn refused(status: StatusCode, reason: &str) -> (StatusCode, Value) {
     let code = status.as_u16();
     let body = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": reason, "code": code });
+    (status, body)
+}
+
+/// With the name of the object: without one there is no such kind.
+fn not_found(path: &str) -> (StatusCode, Value) {
+    let (status, mut body) = refused(StatusCode::NOT_FOUND, "NotFound");
+    body["details"] = json!({ "name": path.rsplit('/').next() });
     (status, body)
 }

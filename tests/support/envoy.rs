@@ -28,6 +28,17 @@ impl Envoy {
     /// # Errors
     /// When there is no Envoy, or it does not get ready; with its last words.
     pub async fn start(bootstrap: &Bootstrap, workers: usize, dir: &Path) -> Result<Self> {
+        let mut envoy = Self::start_at(bootstrap, workers, dir, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let listeners = poll::get(envoy.admin, "/listeners?format=json").await.context("Envoy lists no listeners")?;
+        envoy.address = listener_address(&listeners).with_context(|| envoy.process.last_words())?;
+        Ok(envoy)
+    }
+
+    /// The same where it is known at which `address` Envoy takes requests.
+    ///
+    /// # Errors
+    /// When there is no Envoy, or it does not get ready; with its last words.
+    pub async fn start_at(bootstrap: &Bootstrap, workers: usize, dir: &Path, address: SocketAddr) -> Result<Self> {
         let (config, admin) = (dir.join("envoy.json"), dir.join("admin-address"));
         fs::write(&config, serde_json::to_vec_pretty(bootstrap.json())?)?;
         // One that ran here before has left its own.
@@ -51,8 +62,6 @@ impl Envoy {
         if let Err(error) = ready.await {
             return Err(error.context(process.last_words()));
         }
-        let listeners = poll::get(admin, "/listeners?format=json").await.context("Envoy lists no listeners")?;
-        let address = listener_address(&listeners).with_context(|| process.last_words())?;
         Ok(Envoy { address, admin, process, stat_prefix: bootstrap.stat_prefix().to_owned() })
     }
 

@@ -1,4 +1,4 @@
-//! The Leases of an API server: made once, and written only by those who know their version.
+//! The Leases of an API server: made once, and written only by those who know their version, or in part.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +30,19 @@ impl Leases {
         self.stored.values().find_map(|lease| lease["spec"]["holderIdentity"].as_str().map(str::to_owned))
     }
 
+    /// The annotations of the only one.
+    pub(crate) fn annotations(&self) -> Value {
+        self.stored.values().next().map(|lease| lease["metadata"]["annotations"].clone()).unwrap_or_default()
+    }
+
+    /// Changes an annotation of the only one, as `kubectl annotate` does; `null` removes it.
+    pub(crate) fn annotate(&mut self, key: &str, value: Value) {
+        if let Some(path) = self.stored.keys().next().cloned() {
+            // It is there, and is a patch.
+            let _ = self.lease(&Method::PATCH, &path, json!({ "metadata": { "annotations": { key: value } } }));
+        }
+    }
+
     fn lease(&mut self, method: &Method, path: &str, sent: Value) -> Answer {
         match *method {
             Method::GET => {
@@ -51,6 +64,12 @@ impl Leases {
                     return Err((StatusCode::CONFLICT, "Conflict"));
                 }
                 Ok((StatusCode::OK, self.keep(path.to_owned(), sent)))
+            }
+            // A JSON merge patch, whatever the version.
+            Method::PATCH => {
+                let mut lease = self.stored.get(path).ok_or((StatusCode::NOT_FOUND, "NotFound"))?.clone();
+                json_patch::merge(&mut lease, &sent);
+                Ok((StatusCode::OK, self.keep(path.to_owned(), lease)))
             }
             _ => Err((StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed")),
         }

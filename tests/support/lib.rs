@@ -24,5 +24,6 @@ pub mod proxy;
 pub mod reporter;
 pub mod rig;
 pub mod serin;
+mod served;
 pub mod service;
 pub mod vm;

@@ -1,3 +1,5 @@
+mod pause;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -8,7 +10,7 @@ use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, UpdateErrorKi
 use backon::{ConstantBuilder, Retryable};
 use prost::Message;
 use serin_proto::v1::Decision;
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, sync::watch};
 use tokio_stream::StreamExt;
 
 use super::{Nats, work::Held};
@@ -27,6 +29,8 @@ pub struct Agreed {
     nats: Nats,
     held: Held,
     known: Mutex<BTreeMap<u64, Known>>,
+    /// The revision of the pause that the engine goes by.
+    followed: watch::Sender<u64>,
 }
 
 struct Known {
@@ -43,7 +47,7 @@ enum Failed {
 impl Agreed {
     /// Writes only for partitions that are held.
     pub fn new(nats: Nats, held: Held) -> Self {
-        Agreed { nats, held, known: Mutex::new(BTreeMap::new()) }
+        Agreed { nats, held, known: Mutex::new(BTreeMap::new()), followed: watch::Sender::new(0) }
     }
 
     /// Those about services of a partition.
@@ -53,9 +57,9 @@ impl Agreed {
         all.filter(|decision| partition::of(&decision.service) == partition).cloned().collect()
     }
 
-    /// Reads all decisions, and then tells the engine of those that others write, until the engine is gone. `ready` is told when all that were
+    /// Reads all decisions and the pause, and then tells the engine of what others write, until the engine is gone. `ready` is told when all that were
     /// there are known.
-    pub async fn follow(self: Arc<Self>, engine: Handle, ready: tokio::sync::watch::Sender<bool>) {
+    pub async fn follow(self: Arc<Self>, engine: Handle, ready: watch::Sender<bool>) {
         loop {
             match self.follow_once(&engine, &ready).await {
                 Err(NoMore::Stopped(_)) => return,
@@ -66,13 +70,15 @@ impl Agreed {
         }
     }
 
-    async fn follow_once(&self, engine: &Handle, ready: &tokio::sync::watch::Sender<bool>) -> Result<(), NoMore> {
+    async fn follow_once(&self, engine: &Handle, ready: &watch::Sender<bool>) -> Result<(), NoMore> {
         let is_empty = self.nats.decisions.status().await.map_err(NoMore::nats)?.values() == 0;
         ready.send_if_modified(|ready| is_empty && !std::mem::replace(ready, true));
         let mut entries = self.nats.decisions.watch_with_history(">").await.map_err(NoMore::nats)?;
         while let Some(entry) = entries.next().await {
             let entry = entry.map_err(NoMore::nats)?;
-            if entry.operation == Operation::Put
+            if entry.key == pause::KEY {
+                self.follow_pause(&entry, engine).await?;
+            } else if entry.operation == Operation::Put
                 && let Some(decision) = self.learn(&entry)
             {
                 engine.event(Shared::Decided(Box::new(decision)).into()).await?;
@@ -103,6 +109,8 @@ impl Agreed {
     async fn put_once(&self, decision: &Decision) -> Result<(), Failed> {
         let partition = partition::of(&decision.service);
         if !self.held.has(partition) {
+            // Where it is ours a moment later, whoever is guarded there is to be decided about again.
+            self.held.take_again(partition);
             return Err(Failed::Overtaken);
         }
         let (key, value) = (decision.id.to_string(), bytes::Bytes::from(decision.encode_to_vec()));

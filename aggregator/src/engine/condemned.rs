@@ -110,6 +110,13 @@ impl Condemned {
         (self.decision.events.len() > before).then(|| Effect::Persist(self.decision.clone()))
     }
 
+    /// The order to write it was not carried out: it is asked for again.
+    pub(super) fn dropped(&mut self) {
+        if self.is_writing() {
+            self.phase = Phase::HeldBack;
+        }
+    }
+
     pub(super) fn decision(&self) -> &v1::Decision {
         &self.decision
     }

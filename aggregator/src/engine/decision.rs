@@ -91,6 +91,15 @@ pub(super) fn first_written(decision: &v1::Decision) -> Option<u64> {
     decision.events.iter().find(|event| event.stage() == DecisionStage::Written).map(|event| event.unix_us)
 }
 
+/// Whether somebody has to look: its rollback could not be written or is not seen in the data plane, and nothing better was seen since. That it
+/// is written once more is no better yet.
+pub(super) fn is_unconfirmed(decision: &v1::Decision) -> bool {
+    use DecisionStage::{Cleared, Confirmed, Failed, NotInEffect};
+    let tells = |stage: &DecisionStage| matches!(stage, Failed | NotInEffect | Confirmed | Cleared);
+    let last = decision.events.iter().rev().map(v1::DecisionEvent::stage).find(tells);
+    matches!(last, Some(Failed | NotInEffect))
+}
+
 /// Whether it came this far.
 pub(super) fn has(decision: &v1::Decision, stage: DecisionStage) -> bool {
     decision.events.iter().any(|event| event.stage() == stage)
@@ -99,6 +108,27 @@ pub(super) fn has(decision: &v1::Decision, stage: DecisionStage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_unconfirmed_until_the_data_plane_shows_it_or_a_person_clears_it() {
+        use DecisionStage::{Cleared, Confirmed, Decided, Failed, NotInEffect, NotWritten, Written};
+        let cases: [(&[DecisionStage], bool); 9] = [
+            (&[Decided], false),
+            (&[Decided, NotWritten], false),
+            (&[Decided, Written], false),
+            (&[Decided, Written, Confirmed], false),
+            (&[Decided, Failed], true),
+            (&[Decided, Written, NotInEffect], true),
+            (&[Decided, Written, NotInEffect, Written], true),
+            (&[Decided, Failed, Written, Confirmed], false),
+            (&[Decided, Failed, Cleared], false),
+        ];
+        for (stages, want) in cases {
+            let mut decision = v1::Decision::default();
+            stages.iter().for_each(|stage| record(&mut decision, *stage, "", UnixMicros(0)));
+            assert_eq!(is_unconfirmed(&decision), want, "{stages:?}");
+        }
+    }
 
     #[test]
     fn a_long_fight_does_not_push_out_what_a_person_said() {

@@ -167,6 +167,19 @@ impl Guard {
         Some(Effect::RollBack { decision: condemned.decision().id, service: Arc::clone(&self.service) })
     }
 
+    /// What another aggregator decided and did not come to write. It is kept anew before: what cannot be kept is not acted on.
+    pub(super) fn take_up(&self) -> Vec<Effect> {
+        let Some(roll_back) = self.unfinished() else { return Vec::new() };
+        let decision = self.condemned.iter().map(|condemned| Effect::Persist(condemned.decision().clone()));
+        decision.chain([roll_back]).collect()
+    }
+
+    /// The order to write its rollback was not carried out.
+    pub(super) fn dropped(&mut self, id: u64) {
+        let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);
+        condemned.into_iter().for_each(Condemned::dropped);
+    }
+
     /// The rollback of its decision may not be written now.
     pub(super) fn hold_back(&mut self, id: u64, why: &str, now: UnixMicros) -> Option<Effect> {
         let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);

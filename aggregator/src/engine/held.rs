@@ -44,9 +44,9 @@ impl Engine {
         Some((*decision, self.guard_of(&service.name).and_then(|guard| guard.hold_back(*decision, &why, now))))
     }
 
-    /// A person has nothing written from now on, or (`None`) has it written again.
-    pub fn pause(&mut self, pause: Option<Pause>) {
-        self.safety.pause(pause);
+    /// A person has nothing written from now on, or (`None`) has it written again. Whether that is news.
+    pub fn pause(&mut self, pause: Option<Pause>) -> bool {
+        self.safety.pause(pause)
     }
 
     /// What may be written.

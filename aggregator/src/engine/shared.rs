@@ -123,7 +123,7 @@ impl Engine {
         let mut effects = Vec::new();
         for guard in self.guards.iter_mut().filter(|guard| partition::of(&guard.service().name) == partition) {
             guard.resume(self.decisions.values().rev(), now);
-            effects.extend(guard.unfinished());
+            effects.extend(guard.take_up());
         }
         let is_of_it = |guard: &super::Guard| partition::of(&guard.service().name) == partition;
         effects.extend(self.judge_again(seconds, now, is_of_it));

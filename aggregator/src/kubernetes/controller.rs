@@ -15,6 +15,7 @@ use kube::{
 };
 use serde_json::json;
 use serin_kubernetes::{
+    cluster::Cluster,
     reconcile::full_name,
     release_guard::{ReleaseGuard, ReleaseGuardStatus},
     writers::FIELD_MANAGER,
@@ -81,11 +82,12 @@ struct Controller {
 }
 
 /// Runs until the engine is gone. `configured`: services of the configuration.
-pub async fn run(client: Client, config: Kubernetes, configured: BTreeSet<String>, engine: Handle, leader: Leader) {
+pub async fn run(cluster: Cluster, config: Kubernetes, configured: BTreeSet<String>, engine: Handle, leader: Leader) {
+    let client = cluster.client().clone();
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: None };
     let mut controller = Controller {
         recorder: Recorder::new(client.clone(), reporter),
-        watches: Watches::start(client.clone(), &config.namespaces),
+        watches: Watches::start(cluster, &config.namespaces),
         guards: Guards::new(configured),
         throttle: Throttle::default(),
         telling: BTreeMap::new(),

@@ -8,9 +8,9 @@ mod fight;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use kube::Client;
 use serin_kubernetes::{
     apply::{Look, Options, look},
+    cluster::Cluster,
     hold::{Hold, Next},
 };
 use tokio::{
@@ -30,7 +30,7 @@ use fight::Fight;
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Holds what is to be held, until the engine is gone.
-pub async fn run(client: Client, engine: Handle, leader: Leader) {
+pub async fn run(cluster: Cluster, engine: Handle, leader: Leader) {
     let mut running: BTreeMap<u64, JoinHandle<()>> = BTreeMap::new();
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -44,8 +44,8 @@ pub async fn run(client: Client, engine: Handle, leader: Leader) {
         for held in held {
             let left = held.service.rollback.hold.saturating_sub(now.since(held.since));
             if !left.is_zero() && !running.contains_key(&held.decision) {
-                let (client, engine, leader) = (client.clone(), engine.clone(), leader.clone());
-                let holder = Holder { client, engine, leader, decision: held.decision, start: Instant::now() };
+                let (cluster, engine, leader) = (cluster.clone(), engine.clone(), leader.clone());
+                let holder = Holder { cluster, engine, leader, decision: held.decision, start: Instant::now() };
                 running.insert(held.decision, tokio::spawn(holder.run(held, left)));
             }
         }
@@ -54,7 +54,7 @@ pub async fn run(client: Client, engine: Handle, leader: Leader) {
 
 /// One rollback.
 struct Holder {
-    client: Client,
+    cluster: Cluster,
     engine: Handle,
     leader: Leader,
     decision: u64,
@@ -108,7 +108,7 @@ impl Holder {
         let Object { object, namespace, target } = &one.object;
         let intent = target.intent(namespace, &service.baseline, &service.candidate);
         let options = Options { request: REQUEST, ..Options::default() };
-        let seen = match look(&self.client, object, &intent, &options).await {
+        let seen = match look(&self.cluster, object, &intent, &options).await {
             Ok(seen) => seen,
             Err(error) => {
                 let why = error.to_string();
@@ -135,8 +135,8 @@ impl Holder {
         if !self.take().await {
             return;
         }
-        let back = one.fight.back(&one.object.object, seen, times);
-        let written = write(&self.client, service, &one.object).await;
+        let back = one.fight.back(seen, times);
+        let written = write(&self.cluster, service, &one.object).await;
         if matches!(written, Written::Done(_)) {
             one.hold.written();
         }
@@ -147,7 +147,7 @@ impl Holder {
     async fn leave(&self, service: &Service, one: &mut One, seen: &Look, times: u32) -> bool {
         let is_taken = self.take().await;
         if is_taken {
-            let said = one.fight.over(&one.object.object, seen, times, service.rollback.hold);
+            let said = one.fight.over(seen, times, service.rollback.hold);
             self.tell(vec![Written::Left(said)]).await;
         }
         is_taken

@@ -2,6 +2,7 @@
 //!
 //! Each kind and namespace is a [`Watch`].
 
+mod targets;
 mod watch;
 
 use std::{
@@ -12,17 +13,21 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client, Resource,
-    api::{ApiResource, DynamicObject, GroupVersionKind},
+    api::ApiResource,
     core::{DynamicResourceScope, error_boundary::DeserializeGuard},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use serin_kubernetes::{
+    cluster::Cluster,
+    delegates::{self, Family},
+    object::ObjectRef,
     pods::{self, Pod, ReplicaSet},
     reconcile::Target,
-    release_guard::{ReleaseGuard, TargetKind, TargetRef},
+    release_guard::{ReleaseGuard, TargetRef},
 };
 use tokio::{sync::Notify, task::JoinSet};
 
+use targets::{Targets, Unknown};
 use watch::Watch;
 pub(super) use watch::chain;
 
@@ -31,26 +36,26 @@ type Guard = DeserializeGuard<ReleaseGuard>;
 
 /// All watches.
 pub(super) struct Watches {
-    client: Client,
     /// Which namespaces; `None` is all of them.
     scopes: Vec<Option<String>>,
     guards: Vec<Watch<Guard>>,
     pods: Vec<Watch<Pod>>,
     owners: Vec<Watch<ReplicaSet>>,
-    targets: BTreeMap<(usize, &'static str), Watch<DynamicObject>>,
+    targets: Targets,
     /// ReleaseGuards that cannot be read, and why.
     unread: BTreeMap<String, String>,
     changed: Arc<Notify>,
-    tasks: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 impl Watches {
     /// Of these namespaces, or of all without any.
-    pub(super) fn start(client: Client, namespaces: &[String]) -> Self {
+    pub(super) fn start(cluster: Cluster, namespaces: &[String]) -> Self {
         let scopes: Vec<Option<String>> = match namespaces {
             [] => vec![None],
             named => named.iter().cloned().map(Some).collect(),
         };
+        let client = cluster.client().clone();
         let (changed, mut tasks) = (Arc::new(Notify::new()), JoinSet::new());
         let of_guards = |namespace: &Option<String>| {
             let api = match namespace {
@@ -71,17 +76,8 @@ impl Watches {
             Watch::start(api, ("replicasets", kind), pods::strip_owner, &changed, &mut tasks)
         };
         let owners = scopes.iter().map(of_owners).collect();
-        Watches {
-            scopes,
-            guards,
-            pods,
-            owners,
-            targets: BTreeMap::new(),
-            unread: BTreeMap::new(),
-            changed,
-            tasks,
-            client,
-        }
+        let targets = Targets::new(cluster, &changed);
+        Watches { scopes, guards, pods, owners, targets, unread: BTreeMap::new(), changed, _tasks: tasks }
     }
 
     /// Returns when something changed since the last time.
@@ -113,31 +109,50 @@ impl Watches {
     /// Begins to watch the kinds that are named.
     pub(super) fn name(&mut self, guards: &[Arc<ReleaseGuard>]) {
         for guard in guards {
-            let Some(scope) = self.scope(guard.metadata.namespace.as_deref().unwrap_or_default()) else { continue };
-            for target in &guard.spec.targets {
-                let kind = resource(target.kind);
-                let what = plural(target.kind);
-                let namespace = self.scopes.get(scope).and_then(Option::as_deref);
-                let api = api(&self.client, namespace, &kind);
-                let (changed, tasks) = (&self.changed, &mut self.tasks);
-                let start = || Watch::start(api, (what, kind), |_| (), changed, tasks);
-                self.targets.entry((scope, what)).or_insert_with(start);
+            let namespace = guard.metadata.namespace.as_deref().unwrap_or_default();
+            for object in guard.spec.targets.iter().filter_map(|target| target.object(namespace).ok()) {
+                self.watch(&object);
+                // What it delegates to may be in another namespace, whose watch is told of when it is listed.
+                if let Some(Ok(Some(root))) = self.seen(&object) {
+                    delegates::of(&root).iter().for_each(|delegate| self.watch(delegate));
+                }
             }
         }
     }
 
-    /// A target as it was last seen; `None` as long as nothing is known.
+    fn watch(&mut self, object: &ObjectRef) {
+        if let Some(scope) = self.scope(object.namespace()) {
+            self.targets.name(self.scopes.get(scope).and_then(Option::as_deref), object.kind());
+        }
+    }
+
+    /// A target and what it delegates to as they were last seen; `None` as long as not all is known.
     pub(super) fn target(&self, namespace: &str, target: &TargetRef) -> Option<Target> {
-        let watch = self.targets.get(&(self.scope(namespace)?, plural(target.kind)))?;
-        match watch.listed()? {
-            Err(why) => Some(Target::NotWatched(why)),
-            Ok(()) => {
-                let kind = resource(target.kind);
-                let found = watch.get(namespace, &target.name, kind.clone());
-                let found = found.and_then(|object| serde_json::to_value(&*object).ok());
-                Some(found.map_or(Target::Missing, |object| Target::Found(typed(object, &kind))))
+        // What has a name that no object can have is none.
+        let Ok(object) = target.object(namespace) else { return Some(Target::Missing) };
+        let root = match self.seen(&object)? {
+            Ok(Some(root)) => root,
+            Ok(None) => return Some(Target::Missing),
+            Err(Unknown::NotServed(why)) => return Some(Target::NotServed(why)),
+            Err(Unknown::NotWatched(why)) => return Some(Target::NotWatched(why)),
+        };
+        let mut delegates = Vec::new();
+        for delegate in delegates::of(&root) {
+            match self.seen(&delegate)? {
+                Ok(found) => delegates.push((delegate, found)),
+                Err(why) => return Some(Target::NotWatched(format!("{delegate}, to which it delegates: {why}"))),
             }
         }
+        Some(Target::Found(Family { root, delegates }))
+    }
+
+    /// An object as it was last seen, if it is there; `None` as long as nothing is known.
+    fn seen(&self, object: &ObjectRef) -> Option<Result<Option<Value>, Unknown>> {
+        let Some(scope) = self.scope(object.namespace()) else {
+            let why = format!("namespace {} is not watched: add it to kubernetes.namespaces", object.namespace());
+            return Some(Err(Unknown::NotWatched(why)));
+        };
+        self.targets.get(self.scopes.get(scope).and_then(Option::as_deref), object)
     }
 
     /// The pods of these namespaces as they were last seen, each with its namespace.
@@ -181,28 +196,4 @@ fn api<K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, kind),
         None => Api::all_with(client.clone(), kind),
     }
-}
-
-fn plural(kind: TargetKind) -> &'static str {
-    match kind {
-        TargetKind::VirtualService => "virtualservices",
-        TargetKind::HttpRoute => "httproutes",
-        TargetKind::GrpcRoute => "grpcroutes",
-    }
-}
-
-fn resource(kind: TargetKind) -> ApiResource {
-    let (group, name) = match kind {
-        TargetKind::VirtualService => ("networking.istio.io", "VirtualService"),
-        TargetKind::HttpRoute => ("gateway.networking.k8s.io", "HTTPRoute"),
-        TargetKind::GrpcRoute => ("gateway.networking.k8s.io", "GRPCRoute"),
-    };
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", name), plural(kind))
-}
-
-/// An object of a list does not say what it is.
-fn typed(mut object: Value, kind: &ApiResource) -> Value {
-    object["apiVersion"] = json!(kind.api_version);
-    object["kind"] = json!(kind.kind);
-    object
 }

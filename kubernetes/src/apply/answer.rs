@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use kube::core::Status;
 
 use super::error::ApplyError;
-use crate::object::ObjectRef;
+use crate::{cluster::Unserved, object::ObjectRef};
 
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) enum Setback {
     /// The object is not as read (409), or the server refuses what it got (422): a failed `test` and an invalid object
-    /// are both 422. Only whether the object has changed tells them apart.
+    /// are both 422, and so may be a webhook's answer, with causes or without. Whether the object has changed tells them apart.
     Changed { code: u16, message: String },
     /// Too much to do.
     Busy { code: u16, message: String, wait: Duration },
@@ -37,6 +37,8 @@ pub(super) enum Setback {
     Unreachable(kube::Error),
     /// No answer in time.
     Slow,
+    /// The version that was served is not any more, or not yet.
+    Gone,
 }
 
 const FIELD_MANAGER_CONFLICT: &str = "FieldManagerConflict";
@@ -62,7 +64,7 @@ pub(super) fn outcome(error: kube::Error, verb: Verb, object: &ObjectRef) -> Out
         (401, _) => ApplyError::Unauthorized,
         // A webhook that denies answers 403 as well unless it says otherwise.
         (403, _) if !is_webhook(&message) => ApplyError::Forbidden { verb, object, message },
-        (404, _) if !is_of_an_object(&status) => ApplyError::NotServed { object },
+        (404, _) if !is_of_an_object(&status) => return Outcome::Again(Setback::Gone),
         (404, Verb::Get) => ApplyError::NotFound(object),
         (404, Verb::Patch) => ApplyError::DeletedMeanwhile(object),
         (409, Verb::Patch) if is_field_conflict(&status) => ApplyError::FieldConflict { object, message },
@@ -74,6 +76,15 @@ pub(super) fn outcome(error: kube::Error, verb: Verb, object: &ObjectRef) -> Out
         (500.., _) => ApplyError::Failed { object, message: format!("{code} {message}") },
         _ => ApplyError::Rejected { object, code, message },
     })
+}
+
+/// What it means that the version of an object's kind is not known.
+pub(super) fn unserved(why: Unserved, object: &ObjectRef) -> Outcome {
+    match why {
+        // Like any other request that got no answer, or a bad one.
+        Unserved::NotSaid(error) => outcome(*error, Verb::Get, object),
+        why => Outcome::End(ApplyError::NotServed { object: object.clone(), why }),
+    }
 }
 
 /// A path that leads to no resource is answered with 404 as well, but not with a Status that names an object.

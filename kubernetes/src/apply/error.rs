@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::answer::Verb;
-use crate::{object::ObjectRef, plan::Obstacle, writers::Writer};
+use crate::{cluster::Unserved, object::ObjectRef, plan::Obstacle, writers::Writer};
 
 /// Why the weights are not as wanted. Except where it says so, nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -14,11 +14,21 @@ pub enum ApplyError {
     /// 404.
     #[error("there is no {0}: check the target's name and namespace")]
     NotFound(ObjectRef),
-    /// 404 for the whole resource.
-    #[error("the API server does not serve the kind of {object} in {}: install its CRDs, or name another version", .object.version)]
+    /// Its kind is not installed, or nobody may ask.
+    #[error("{object} cannot be read: {why}")]
     NotServed {
         /// Which.
         object: ObjectRef,
+        /// Why not.
+        why: Unserved,
+    },
+    /// 404 for the whole resource, every time, although the API server says that it serves it.
+    #[error("the API server says that it serves {object}, and answers 404 {attempts} times: look at its log")]
+    NotThere {
+        /// Which.
+        object: ObjectRef,
+        /// How often it was tried.
+        attempts: u32,
     },
     /// It was there when it was read. It is not made again.
     #[error(
@@ -120,7 +130,7 @@ impl ApplyError {
         match self {
             ApplyError::Refused(obstacle) => obstacle.reason(),
             ApplyError::NotFound(_) => "NotFound",
-            ApplyError::NotServed { .. } => "NotServed",
+            ApplyError::NotServed { .. } | ApplyError::NotThere { .. } => "NotServed",
             ApplyError::DeletedMeanwhile(_) => "DeletedMeanwhile",
             ApplyError::Replaced(_) => "Replaced",
             ApplyError::Unauthorized => "Unauthorized",
@@ -144,6 +154,7 @@ impl ApplyError {
                 | ApplyError::Busy { .. }
                 | ApplyError::Unreachable { .. }
                 | ApplyError::TimedOut { .. }
+                | ApplyError::NotThere { .. }
                 | ApplyError::Replaced(_)
         )
     }

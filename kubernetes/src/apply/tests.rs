@@ -64,8 +64,8 @@ fn answer(stored: &mut Option<Value>, asked: &Asked) -> Answer {
     }
     let patch: json_patch::Patch = serde_json::from_value(asked.body.clone()).unwrap();
     let mut after = object.clone();
-    if let Err(error) = json_patch::patch(&mut after, &patch) {
-        return status(422, "Invalid", &format!("the server rejected our request: {error}"), &json!({}));
+    if json_patch::patch(&mut after, &patch).is_err() {
+        return status(422, "Invalid", "the server rejected our request due to an error in our request", &json!({}));
     }
     write_as(&mut after, FIELD_MANAGER, |_| {});
     if !asked.query.contains("dryRun=All") {
@@ -78,7 +78,7 @@ fn answer(stored: &mut Option<Value>, asked: &Asked) -> Answer {
 fn store(
     first: Option<Value>,
     mut before: impl FnMut(usize, &Asked, &mut Option<Value>) -> Option<Answer> + Send + 'static,
-) -> (Client, Log, Stored) {
+) -> (Cluster, Log, Stored) {
     let stored: Stored = Arc::new(Mutex::new(first));
     let count = AtomicUsize::new(0);
     let shared = Arc::clone(&stored);
@@ -86,15 +86,15 @@ fn store(
         let mut stored = shared.lock().unwrap();
         before(count.fetch_add(1, Ordering::Relaxed), asked, &mut stored).unwrap_or_else(|| answer(&mut stored, asked))
     });
-    (client, log, stored)
+    (Cluster::new(client), log, stored)
 }
 
 fn methods(log: &Log) -> Vec<String> {
     log.lock().unwrap().iter().map(|asked| asked.method.clone()).collect()
 }
 
-async fn run(client: &Client) -> Result<Applied, ApplyError> {
-    apply(client, &reviews(), &intent(), &Options::default()).await
+async fn run(cluster: &Cluster) -> Result<Applied, ApplyError> {
+    apply(cluster, &reviews(), &intent(), &Options::default()).await
 }
 
 /// The error of a run in which `before` answers, with its text.
@@ -111,7 +111,7 @@ async fn fails(
 async fn done_at_once() {
     let (client, log, stored) = store(Some(object(90, 10)), |_, _, _| None);
     let applied = run(&client).await.unwrap();
-    let Applied::Changed { weights: changed, resource_version, notes } = &applied else { panic!("{applied:?}") };
+    let Applied::Changed { weights: changed, resource_version, notes, .. } = &applied else { panic!("{applied:?}") };
     let shown: Vec<String> = changed.iter().map(ToString::to_string).collect();
     let place = "VirtualService default/reviews http[0]";
     assert_eq!(shown, [format!("{place}: v1 90 -> 100"), format!("{place}: v2 10 -> 0")]);
@@ -126,7 +126,7 @@ async fn done_at_once() {
     assert_eq!(log[1].content_type, "application/json-patch+json");
     assert_eq!(log[1].query.trim_start_matches('&'), "fieldManager=serin");
 
-    assert_eq!(run(&client).await.unwrap(), Applied::InEffect { notes: Vec::new() });
+    assert_eq!(run(&client).await.unwrap(), Applied::InEffect { object: reviews(), notes: Vec::new() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,9 +238,11 @@ async fn what_is_not_there() {
     })
     .await;
     assert!(matches!(error, ApplyError::NotFound(_)), "{error:?}");
-    let (error, text, _) = fails(|_, _, _| Some(Answer::Text(404, "404 page not found"))).await;
-    assert!(matches!(error, ApplyError::NotServed { .. }), "{error:?}");
-    assert!(text.contains("in v1"), "{text}");
+    // The API server says that it serves it.
+    let (error, text, methods) = fails(|_, _, _| Some(Answer::Text(404, "404 page not found"))).await;
+    assert!(matches!(error, ApplyError::NotThere { attempts: 5, .. }), "{error:?}");
+    assert!(text.contains("answers 404 5 times"), "{text}");
+    assert_eq!(methods, ["GET"; 5]);
 }
 
 /// In the middle of a rollback an object may go. Nothing makes it again, and one of the same name is another one.
@@ -335,7 +337,7 @@ async fn a_lost_answer_is_looked_for() {
             Answer::Broken
         })
     });
-    assert_eq!(run(&client).await.unwrap(), Applied::InEffect { notes: Vec::new() });
+    assert_eq!(run(&client).await.unwrap(), Applied::InEffect { object: reviews(), notes: Vec::new() });
 }
 
 #[tokio::test(start_paused = true)]

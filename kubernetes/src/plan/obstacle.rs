@@ -1,13 +1,13 @@
 //! What stands in the way of a plan: each with a reason for a condition and a remedy for a person. Pure.
 
-use crate::intent::Backend;
+use crate::{delegates::NotFollowed, intent::Backend};
 
 /// Why routes are left as they are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
     /// Not an object that has weights.
     #[error(
-        "a {kind} of {api_version} has no weights that serin knows: name a VirtualService (networking.istio.io v1, v1beta1 or v1alpha3) or an HTTPRoute or GRPCRoute (gateway.networking.k8s.io v1, or v1beta1 of HTTPRoute)"
+        "a {kind} of {api_version} has no weights that serin knows: name a VirtualService (networking.istio.io v1, v1beta1 or v1alpha3) or an HTTPRoute or GRPCRoute (gateway.networking.k8s.io v1, v1beta1 of HTTPRoute, v1alpha2 of GRPCRoute)"
     )]
     UnknownKind {
         /// As the object says.
@@ -72,12 +72,9 @@ pub enum Obstacle {
         /// As looked for.
         candidate: Backend,
     },
-    /// Another object decides.
-    #[error("the routes are delegated: name the VirtualService {} as target", .0.join(" or "))]
-    Delegated(
-        /// `namespace/name` of each.
-        Vec<String>,
-    ),
+    /// It is not known which object decides.
+    #[error("its routes are delegated: {0}")]
+    Delegated(#[from] NotFollowed),
     /// The candidate is the only destination of the route, so that no weight can help.
     #[error("{place}: all its requests go to the candidate: send them to the baseline by hand")]
     OnlyCandidate {
@@ -151,7 +148,7 @@ impl Obstacle {
             Obstacle::OwnedByController { .. } => "OwnedByController",
             Obstacle::DrivenByAnother { .. } => "DrivenByAnother",
             Obstacle::NoCandidate { .. } => "NoCandidate",
-            Obstacle::Delegated(_) => "Delegated",
+            Obstacle::Delegated(why) => why.reason(),
             Obstacle::OnlyCandidate { .. } => "OnlyCandidate",
             Obstacle::Mirrored { .. } => "Mirrored",
             Obstacle::NoBaseline { .. } => "NoBaseline",

@@ -15,8 +15,6 @@ pub(super) struct Found {
     pub(super) splits: Vec<Split>,
     /// The routes that send all of them to the candidate.
     pub(super) straight: Vec<String>,
-    /// `namespace/name` of the VirtualServices that decide for some routes.
-    pub(super) delegates: Vec<String>,
     /// The routes that send copies to the candidate.
     pub(super) mirrored: Vec<String>,
 }
@@ -49,12 +47,33 @@ impl Role {
     }
 }
 
+/// What an object does with requests for the releases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It divides them between the candidate and others.
+    Splits,
+    /// It sends some to one of the two.
+    Sends,
+    /// It has nothing to do with them.
+    Nothing,
+}
+
+/// What an object does with requests for the releases.
+pub(crate) fn part(object: &Value, intent: &Intent) -> Part {
+    let is_one = |target: &Target| Role::of(target, intent) != Role::Other;
+    let sends = |route: Route| route.mirrors.iter().chain(route.destinations.iter().map(|to| &to.target)).any(is_one);
+    match find(object, intent) {
+        Ok(found) if !found.splits.is_empty() => Part::Splits,
+        _ if routes::of(object).is_ok_and(|routes| routes.into_iter().any(sends)) => Part::Sends,
+        _ => Part::Nothing,
+    }
+}
+
 /// Every route of the object that mentions the candidate.
 pub(super) fn find(object: &Value, intent: &Intent) -> Result<Found, Obstacle> {
     let routes = routes::of(object).map_err(|(api_version, kind)| Obstacle::UnknownKind { api_version, kind })?;
     let mut found = Found::default();
     for route in routes {
-        found.delegates.extend(route.delegate.clone());
         if route.mirrors.iter().any(|target| Role::of(target, intent) == Role::Candidate) {
             found.mirrored.push(route.place.clone());
         }

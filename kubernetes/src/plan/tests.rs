@@ -4,6 +4,11 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
+use crate::{
+    delegates::{self, Family, NotFollowed},
+    object::ObjectRef,
+    routes,
+};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/plan");
 
@@ -56,23 +61,46 @@ fn without_weights(value: &Value) -> Value {
     }
 }
 
-/// Every `NAME.in.yaml`: its name, the intent of its first line, the object.
-fn manifests() -> Vec<(String, Intent, Value)> {
+/// Every `NAME.in.yaml`: its name, the intent of its first line, the object. Behind a root there are its delegates: then it is the one of
+/// them that is to be changed, or the root with the reason why none is.
+fn manifests() -> Vec<(String, Intent, Value, Option<NotFollowed>)> {
     let files = fs::read_dir(DATA).unwrap().map(|entry| entry.unwrap().path());
     let manifests = files.filter_map(|path| {
         let name = path.file_name()?.to_str()?.strip_suffix(".in.yaml")?.to_owned();
         let text = fs::read_to_string(&path).unwrap();
-        Some((name, intent(text.lines().next().unwrap()), serde_saphyr::from_str(&text).unwrap()))
+        let intent = intent(text.lines().next().unwrap());
+        let mut documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let root = documents.remove(0);
+        let (object, why) = followed(root, &documents, &intent);
+        Some((name, intent, object, why))
     });
     manifests.collect()
+}
+
+fn followed(root: Value, others: &[Value], intent: &Intent) -> (Value, Option<NotFollowed>) {
+    let is_named = |name: &ObjectRef, object: &Value| routes::names(object) == (name.namespace(), name.name());
+    let read = |name: ObjectRef| {
+        let object = others.iter().find(|object| is_named(&name, object)).cloned();
+        (name, object)
+    };
+    let family = Family { delegates: delegates::of(&root).into_iter().map(read).collect(), root };
+    match family.splits(intent) {
+        Ok((_, object)) => (object.clone(), None),
+        Err(why) => (family.root, Some(why)),
+    }
+}
+
+/// As [`plan`], of what was found.
+fn planned(object: &Value, intent: &Intent, why: Option<&NotFollowed>) -> Plan {
+    why.map_or_else(|| plan(object, intent), |why| Plan::Refused(why.clone().into()))
 }
 
 /// Every `NAME.in.yaml` has the plan that `NAME.out.yaml` says. `SERIN_UPDATE_PLANS=1` renews them: read the diff.
 #[test]
 fn manifests_and_their_plans() {
     let manifests = manifests();
-    for (name, intent, object) in &manifests {
-        let first = plan(object, intent);
+    for (name, intent, object, why) in &manifests {
+        let first = planned(object, intent, why.as_ref());
         let out = Path::new(DATA).join(format!("{name}.out.yaml"));
         if std::env::var_os("SERIN_UPDATE_PLANS").is_some() {
             fs::write(&out, serde_saphyr::to_string(&shown(&first)).unwrap()).unwrap();
@@ -103,7 +131,7 @@ fn istio_schema(version: &str) -> jsonschema::Validator {
 fn virtual_services_are_as_istio_knows_them() {
     let schemas = ["v1", "v1beta1", "v1alpha3"].map(|version| (version, istio_schema(version)));
     let mut seen = 0;
-    for (name, intent, object) in manifests().iter().filter(|(.., object)| object["kind"] == "VirtualService") {
+    for (name, intent, object, _) in manifests().iter().filter(|(_, _, object, _)| object["kind"] == "VirtualService") {
         let version = object["apiVersion"].as_str().unwrap().split_once('/').unwrap().1;
         let (_, schema) = schemas.iter().find(|(known, _)| *known == version).unwrap();
         let check = |object: &Value| {

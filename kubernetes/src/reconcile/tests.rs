@@ -1,6 +1,6 @@
 //! Every bad input that a ReleaseGuard can meet, and what is said of it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::plan::MAX_OBJECT_BYTES;
@@ -81,7 +81,7 @@ fn said(outcome: &Outcome) -> (&'static str, String) {
 #[test]
 fn a_pair_that_is_found_or_named_is_guarded() {
     let ready = Outcome::Guard { pair: v1_v2(), note: None };
-    let found = |guard: &ReleaseGuard| reconciled(guard, Target::Found(canary()), &pods(), None);
+    let found = |guard: &ReleaseGuard| reconciled(guard, Target::Found(Family::alone(canary())), &pods(), None);
     assert_eq!(found(&guard(|_| ())), ready);
     let both = json!({ "baseline": "v1", "candidate": "v2" });
     assert_eq!(found(&guard(|guard| *guard = with(guard.clone(), "/spec", both.clone()))), ready);
@@ -89,10 +89,10 @@ fn a_pair_that_is_found_or_named_is_guarded() {
     // Ages say otherwise, but one is named.
     let young = [pod("shop", "v1", 5_000), pod("shop", "v2", 2_000)];
     let one = guard(|guard| guard["spec"]["candidate"] = "v2".into());
-    assert_eq!(reconciled(&one, Target::Found(canary()), &young, None), ready);
+    assert_eq!(reconciled(&one, Target::Found(Family::alone(canary())), &young, None), ready);
     // Named ones need no pods, and nobody to tell of them.
     let named = guard(|guard| *guard = with(guard.clone(), "/spec", both));
-    let targets = [Target::Found(canary())];
+    let targets = [Target::Found(Family::alone(canary()))];
     let blind = Around { targets: &targets, pods: Err("forbidden"), before: None, taken: None, now: at(NOW) };
     assert_eq!(reconcile(&named, &blind), ready);
     // Without a target nothing is changed, and the newest release is on trial.
@@ -113,7 +113,7 @@ fn bad_input_is_said_and_not_acted_on() {
         json!({ "managedFields": [{ "manager": manager, "operation": "Update", "time": "2026-01-01T00:00:00Z", "fieldsV1": fields }] })
     };
     let large = "x".repeat(MAX_OBJECT_BYTES);
-    let found = |object: Value| Target::Found(object);
+    let found = |object: Value| Target::Found(Family::alone(object));
     let mut unready = pods();
     unready[0].is_ready = false;
     let mut relabelled = pods();
@@ -217,7 +217,7 @@ fn bad_input_is_said_and_not_acted_on() {
 #[test]
 fn without_a_candidate_nothing_is_guarded() {
     let check = |weights: &[(&str, u32)], before: Option<Pair>| {
-        reconciled(&guard(|_| ()), Target::Found(split(weights)), &pods(), before.as_ref())
+        reconciled(&guard(|_| ()), Target::Found(Family::alone(split(weights))), &pods(), before.as_ref())
     };
     let outcome = check(&[("v1", 100), ("v2", 0)], None);
     assert_eq!(said(&outcome), ("OneRelease", "no release is on trial: v1 takes all requests".to_owned()));
@@ -229,7 +229,12 @@ fn without_a_candidate_nothing_is_guarded() {
     }
     // Until something else comes.
     let next = [pod("shop", "v2", 2_000), pod("shop", "v3", 5_000)];
-    let outcome = reconciled(&guard(|_| ()), Target::Found(split(&[("v2", 90), ("v3", 10)])), &next, Some(&v1_v2()));
+    let outcome = reconciled(
+        &guard(|_| ()),
+        Target::Found(Family::alone(split(&[("v2", 90), ("v3", 10)]))),
+        &next,
+        Some(&v1_v2()),
+    );
     assert!(matches!(&outcome, Outcome::Guard { pair, note: None } if pair.candidate == "v3"), "{outcome:?}");
 }
 
@@ -241,7 +246,8 @@ fn pods_that_were_made_again_do_not_turn_the_trial_round() {
         ..pod("shop", release, created)
     };
     let pods = [of("v1", 5_000, 1_000), of("v2", 2_000, 2_000)];
-    let outcome = reconciled(&guard(|_| ()), Target::Found(split(&[("v1", 50), ("v2", 50)])), &pods, None);
+    let outcome =
+        reconciled(&guard(|_| ()), Target::Found(Family::alone(split(&[("v1", 50), ("v2", 50)]))), &pods, None);
     assert_eq!(outcome, Outcome::Guard { pair: v1_v2(), note: None });
 }
 
@@ -255,7 +261,8 @@ fn named_releases_that_the_object_does_not_have() {
         })
     };
     let check = |candidate: &str, weights: &[(&str, u32)], reason: &str| {
-        let outcome = reconciled(&named(candidate), Target::Found(split(weights)), &pods(), Some(&v1_v2()));
+        let outcome =
+            reconciled(&named(candidate), Target::Found(Family::alone(split(weights))), &pods(), Some(&v1_v2()));
         assert!(matches!(outcome, Outcome::Wait { .. }), "{outcome:?}");
         assert_eq!(said(&outcome).0, reason, "{}", said(&outcome).1);
     };
@@ -264,11 +271,11 @@ fn named_releases_that_the_object_does_not_have() {
     check("v2", &[("v2", 100)], "OnlyCandidate");
     // Its pods are there and down: the candidate's are the only ones left.
     let down = pods().into_iter().map(|pod| Seen { is_ready: pod.release.as_deref() != Some("v1"), ..pod });
-    let outcome = reconciled(&named("v2"), Target::Found(canary()), &down.collect::<Vec<_>>(), None);
+    let outcome = reconciled(&named("v2"), Target::Found(Family::alone(canary())), &down.collect::<Vec<_>>(), None);
     assert_eq!((said(&outcome).0, matches!(outcome, Outcome::Wait { .. })), ("BaselineNotReady", true));
     // One is named, and is not there.
     let other = guard(|guard| guard["spec"]["candidate"] = "v9".into());
-    let outcome = reconciled(&other, Target::Found(canary()), &pods(), None);
+    let outcome = reconciled(&other, Target::Found(Family::alone(canary())), &pods(), None);
     assert_eq!(said(&outcome).0, "NotAsNamed");
 }
 
@@ -276,14 +283,15 @@ fn named_releases_that_the_object_does_not_have() {
 /// server's clock.
 #[test]
 fn what_should_be_mended_is_said_while_the_guard_acts() {
-    let outcome = reconciled(&guard(|_| ()), Target::Found(split(&[("v1", 80), ("v2", 30)])), &pods(), None);
+    let outcome =
+        reconciled(&guard(|_| ()), Target::Found(Family::alone(split(&[("v1", 80), ("v2", 30)]))), &pods(), None);
     assert!(matches!(&outcome, Outcome::Guard { pair, .. } if *pair == v1_v2()), "{outcome:?}");
     let (reason, message) = said(&outcome);
     assert_eq!(reason, "WeightsNotHundred");
     assert_eq!(message.matches("VirtualService").count(), 1, "the object is named once: {message}");
     let mut skewed = pods();
     skewed[1].started = Some(at(NOW + 90));
-    let outcome = reconciled(&guard(|_| ()), Target::Found(canary()), &skewed, None);
+    let outcome = reconciled(&guard(|_| ()), Target::Found(Family::alone(canary())), &skewed, None);
     assert!(matches!(&outcome, Outcome::Guard { pair, .. } if *pair == v1_v2()), "{outcome:?}");
     let (reason, message) = said(&outcome);
     assert_eq!(reason, "ClockSkew");
@@ -299,7 +307,7 @@ fn two_targets_that_differ() {
     let mut pods = pods();
     pods.push(pod("shop", "v3", 5_000));
     let check = |other: Value| {
-        let targets = [Target::Found(canary()), Target::Found(other)];
+        let targets = [Target::Found(Family::alone(canary())), Target::Found(Family::alone(other))];
         let around = Around { targets: &targets, pods: Ok(&pods), before: None, taken: None, now: at(NOW) };
         reconcile(&two, &around)
     };
@@ -314,7 +322,10 @@ fn two_targets_that_differ() {
 fn notify_changes_nothing_and_so_minds_no_owner() {
     let notify = guard(|guard| guard["spec"]["action"] = "notify".into());
     let object = with(canary(), "/metadata", json!({ "annotations": { "flagger.app/x": "y" } }));
-    assert_eq!(reconciled(&notify, Target::Found(object), &pods(), None), Outcome::Guard { pair: v1_v2(), note: None });
+    assert_eq!(
+        reconciled(&notify, Target::Found(Family::alone(object)), &pods(), None),
+        Outcome::Guard { pair: v1_v2(), note: None }
+    );
 }
 
 #[test]
@@ -329,11 +340,66 @@ fn of_two_guards_the_older_one_wins() {
         [named("b", "2026-01-02T00:00:00Z"), named("c", "2026-01-01T00:00:00Z"), named("a", "2026-01-02T00:00:00Z")];
     assert_eq!(owners(guards.iter()).get("shop").map(String::as_str), Some("prod/c"));
     assert_eq!(owners(guards[..1].iter().chain(&guards[2..])).get("shop").map(String::as_str), Some("prod/a"));
-    let targets = [Target::Found(canary())];
+    let targets = [Target::Found(Family::alone(canary()))];
     let before = v1_v2();
     let around =
         Around { targets: &targets, pods: Ok(&[]), before: Some(&before), taken: Some("prod/c"), now: at(NOW) };
     let outcome = reconcile(&guards[0], &around);
     assert_eq!(said(&outcome), ("ServiceTaken", "shop is guarded by prod/c already: delete one of the two".to_owned()));
     assert!(matches!(outcome, Outcome::Wait { judged: None, .. }), "the other one judges it");
+}
+
+/// A root and two delegates in another namespace, one of which splits the service.
+fn family() -> Family {
+    let in_team = |mut object: Value, name: &str| {
+        object["metadata"]["name"] = name.into();
+        object["metadata"]["namespace"] = "team".into();
+        (
+            TargetRef { name: name.to_owned(), ..guard(|_| ()).spec.targets[0].clone() }.object("team").unwrap(),
+            Some(object),
+        )
+    };
+    let mut root = split(&[]);
+    root["spec"] = json!({ "hosts": ["shop"], "http": [{ "delegate": { "name": "cart", "namespace": "team" } }, { "delegate": { "name": "shop", "namespace": "team" } }] });
+    let mut cart = canary();
+    cart["spec"]["http"][0]["route"] = json!([{ "destination": { "host": "cart" } }]);
+    Family { root, delegates: vec![in_team(cart, "cart"), in_team(canary(), "shop")] }
+}
+
+#[test]
+fn the_delegate_that_splits_the_service_is_guarded() {
+    let guard = guard(|guard| guard["spec"]["targets"][0]["host"] = "shop.team".into());
+    let reconciled = |family: Family| reconciled(&guard, Target::Found(family), &pods(), Some(&v1_v2()));
+    assert_eq!(reconciled(family()), Outcome::Guard { pair: v1_v2(), note: None });
+    // What is wrong with it is said of it.
+    let mut owned = family();
+    let owner = json!({ "ownerReferences": [{ "apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": "shop", "uid": "c", "controller": true }] });
+    owned.delegates[1].1 = Some(with(canary(), "/metadata", owner));
+    owned.delegates[1].1.as_mut().unwrap()["metadata"]["namespace"] = "team".into();
+    let (reason, message) = said(&reconciled(owned));
+    assert_eq!(
+        (reason, message.split(':').next()),
+        ("OwnedByController", Some("VirtualService team/shop")),
+        "{message}"
+    );
+    // Between two trials the one release that takes all is that of the delegate.
+    let mut between = family();
+    between.delegates[1].1.as_mut().unwrap()["spec"] = split(&[("v1", 100), ("v2", 0)])["spec"].take();
+    assert_eq!(said(&reconciled(between)).0, "OneRelease");
+    let mut several = family();
+    several.delegates[0].1.as_mut().unwrap()["spec"] = canary()["spec"].take();
+    let (reason, message) = said(&reconciled(several));
+    assert_eq!(reason, "SeveralDelegatesSplit");
+    assert!(
+        message.starts_with("VirtualService prod/shop: its routes are delegated: VirtualService team/cart and"),
+        "{message}"
+    );
+    let mut none = family();
+    none.delegates[1].1 = None;
+    let (reason, message) = said(&reconciled(none));
+    assert_eq!(reason, "NoDelegateSplits");
+    assert!(
+        message.ends_with("VirtualService team/shop does not exist: create it, or delegate to another"),
+        "{message}"
+    );
 }

@@ -23,8 +23,16 @@ pub enum Unready {
         /// Which.
         target: String,
     },
+    /// Its kind is not there.
+    #[error("{target}: {why}")]
+    NotServed {
+        /// Which.
+        target: String,
+        /// With the remedy.
+        why: String,
+    },
     /// The API server does not tell.
-    #[error("{what} cannot be watched: {why}; check serin's Role in this namespace, and that the CRD is installed")]
+    #[error("{what} cannot be watched: {why}; check serin's Role in this namespace")]
     NotWatched {
         /// What.
         what: String,
@@ -90,6 +98,7 @@ impl Unready {
         match self {
             Unready::Taken { .. } => "ServiceTaken",
             Unready::TargetNotFound { .. } => "TargetNotFound",
+            Unready::NotServed { .. } => "NotServed",
             Unready::NotWatched { .. } => "NotWatched",
             Unready::Disagree { .. } => "TargetsDisagree",
             Unready::NotAsNamed { .. } => "NotAsNamed",

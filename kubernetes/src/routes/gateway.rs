@@ -6,12 +6,13 @@ use super::{Destination, Route, Target, names, path};
 use crate::{
     host,
     json::{items, named, text},
+    release_guard::TargetKind,
 };
 
 /// The weight of a backend that says none (`BackendRef.weight`).
 const DEFAULT_WEIGHT: u32 = 1;
 
-pub(super) fn routes(object: &Value, kind: &str) -> Vec<Route> {
+pub(super) fn routes(object: &Value, kind: TargetKind) -> Vec<Route> {
     let (namespace, name) = names(object);
     let spec = object.get("spec").unwrap_or(&Value::Null);
     let route = |(index, rule): (usize, &Value)| {
@@ -24,7 +25,6 @@ pub(super) fn routes(object: &Value, kind: &str) -> Vec<Route> {
             percent: false,
             // A rule whose only backend has weight 0 answers 500: that is no place to send requests to.
             straight: matches!(destinations.as_slice(), [only] if only.weight() != Ok(0)),
-            delegate: None,
             mirrors: mirrors(rule, namespace),
             destinations,
         }

@@ -24,16 +24,11 @@ fn one(object: &Value, protocol: &str, index: usize, route: &Value) -> Route {
     let destinations: Vec<Destination> = items(route, "route")
         .map(|(i, weighted)| destination(weighted, path(["spec", protocol, &at, "route"], i), namespace))
         .collect();
-    let delegate = route.get("delegate").map(|delegate| {
-        let namespace = text(delegate, "namespace").unwrap_or(namespace);
-        format!("{namespace}/{}", text(delegate, "name").unwrap_or_default())
-    });
     Route {
         place: format!("VirtualService {namespace}/{name} {protocol}[{index}]{}", named(route)),
         percent: true,
         // Istio ignores the weight of an only destination.
         straight: destinations.len() == 1,
-        delegate,
         mirrors: mirrors(route, namespace),
         destinations,
     }

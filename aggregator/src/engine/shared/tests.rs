@@ -145,10 +145,35 @@ fn a_rollback_that_another_one_did_not_come_to_write_is_taken_up() {
     let reports = (START + 1..START + 60).map(|second| counted(second, Outcome::ServerError)).collect();
     let taken = Taken { reports, decisions: vec![decision.clone()] };
     let effects = event(&mut second, Shared::Took(ours(), taken), settled(START + 61));
-    let [Effect::RollBack { decision: id, service }] = &effects[..] else {
-        panic!("{effects:?}: it is decided already")
+    let [Effect::Persist(kept), Effect::RollBack { decision: id, service }] = &effects[..] else {
+        panic!("{effects:?}: it is decided already, and what cannot be kept is not acted on")
     };
-    assert_eq!((*id, service.name.as_str()), (decision.id, "shop"));
+    assert_eq!((kept, *id, service.name.as_str()), (&decision, decision.id, "shop"));
+}
+
+/// The decision is another one's, or we may not act for its partition just now.
+#[test]
+fn an_order_that_was_dropped_does_not_hold_up_the_service() {
+    let mut engine = engine();
+    event(&mut engine, Shared::Took(ours(), Taken::default()), settled(START));
+    let roll_back = |effects: &[Effect]| {
+        effects
+            .iter()
+            .find_map(|effect| if let Effect::RollBack { decision, .. } = effect { Some(*decision) } else { None })
+    };
+    let id = roll_back(&judge(&mut engine, START + 1..START + 30, Outcome::ServerError)).unwrap();
+    let next = judge(&mut engine, START + 30..START + 40, Outcome::ServerError);
+    assert_eq!(roll_back(&next), None, "it is being written");
+    assert_eq!(engine.step(Event::Dropped { decision: id }, settled(START + 40)), []);
+    assert_eq!(
+        roll_back(&judge(&mut engine, START + 41..START + 43, Outcome::ServerError)),
+        Some(id),
+        "asked for again"
+    );
+    engine.step(Event::Dropped { decision: id }, settled(START + 43));
+    assert!(engine.clear("shop", "v2", settled(START + 43)).is_ok());
+    let next = roll_back(&judge(&mut engine, START + 44..START + 100, Outcome::ServerError));
+    assert_eq!(next, Some(id + u64::from(partition::PARTITIONS)), "the next one is not held back");
 }
 
 /// Word of a decision may come before word of who judges it now.

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use serin_kubernetes::delegates::Family;
 
 use super::*;
 
@@ -20,11 +21,11 @@ fn split(weights: [u32; 3]) -> Target {
     let [v1, v2, v3] = weights;
     let to =
         |subset: &str, weight: u32| json!({ "destination": { "host": "shop", "subset": subset }, "weight": weight });
-    Target::Found(json!({
+    Target::Found(Family::alone(json!({
         "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
         "metadata": { "name": "shop", "namespace": "prod", "uid": "u", "resourceVersion": "1" },
         "spec": { "http": [{ "route": [to("v1", v1), to("v2", v2), to("v3", v3)] }] },
-    }))
+    })))
 }
 
 /// What the engine is told when this is seen.

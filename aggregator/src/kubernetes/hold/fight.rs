@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serin_kubernetes::{
     apply::Look,
-    object::ObjectRef,
     writers::{FIELD_MANAGER, Writer},
 };
 
@@ -24,13 +23,14 @@ pub(super) struct Fight {
 
 impl Fight {
     /// What is to be said of a look at an object that is not as it was written; `None` where nobody wrote it since the last one.
-    pub(super) fn back(&mut self, object: &ObjectRef, seen: &Look, times: u32) -> Option<String> {
+    pub(super) fn back(&mut self, seen: &Look, times: u32) -> Option<String> {
         if times <= self.said {
             return None;
         }
         self.count(seen, times);
         let advice = advice(seen);
-        let said = format!("{object}: the old weights were written back by {}; writing the rollback again", self.who());
+        let said =
+            format!("{}: the old weights were written back by {}; writing the rollback again", seen.object, self.who());
         let is_new = self.advised != advice;
         let said = if is_new { format!("{said}{advice}") } else { said };
         self.advised = advice;
@@ -38,12 +38,13 @@ impl Fight {
     }
 
     /// What is to be said when the time is over.
-    pub(super) fn over(&mut self, object: &ObjectRef, seen: &Look, times: u32, hold: Duration) -> String {
+    pub(super) fn over(&mut self, seen: &Look, times: u32, hold: Duration) -> String {
         self.count(seen, times);
         let hold = jiff::SignedDuration::try_from(hold).unwrap_or_default();
         format!(
-            "{object}: held for {hold:#} (rollback.hold) while the old weights were written back by {}; from now on the weights are left to \
+            "{}: held for {hold:#} (rollback.hold) while the old weights were written back by {}; from now on the weights are left to \
              others{}",
+            seen.object,
             self.who(),
             advice(seen)
         )

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use hyper::{Method, Request, Response};
-use kube::client::Body;
+use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use serin_proto::v1::{Decision, DecisionEvent, DecisionStage};
 use tokio::sync::mpsc;
@@ -32,8 +32,21 @@ fn as_in_git() -> Value {
     })
 }
 
-/// A client of it, and how many patches came.
-fn insisting() -> (Client, Arc<AtomicU32>) {
+/// What it says of the group.
+fn served(path: &str) -> Option<Value> {
+    let version = json!({ "groupVersion": "networking.istio.io/v1", "version": "v1" });
+    let resource = json!({ "name": "virtualservices", "singularName": "", "namespaced": true, "kind": "VirtualService", "verbs": [] });
+    match path {
+        "/apis/networking.istio.io" => Some(json!({ "name": "networking.istio.io", "versions": [version] })),
+        "/apis/networking.istio.io/v1" => {
+            Some(json!({ "groupVersion": "networking.istio.io/v1", "resources": [resource] }))
+        }
+        _ => None,
+    }
+}
+
+/// A cluster with it, and how many patches came.
+fn insisting() -> (Cluster, Arc<AtomicU32>) {
     let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
     let patches = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&patches);
@@ -42,10 +55,11 @@ fn insisting() -> (Client, Arc<AtomicU32>) {
             if request.method() == Method::PATCH {
                 counted.fetch_add(1, Ordering::Relaxed);
             }
-            send.send_response(Response::new(Body::from(as_in_git().to_string().into_bytes())));
+            let answer = served(request.uri().path()).unwrap_or_else(as_in_git);
+            send.send_response(Response::new(Body::from(answer.to_string().into_bytes())));
         }
     });
-    (Client::new(service, "default"), patches)
+    (Cluster::new(Client::new(service, "default")), patches)
 }
 
 /// Condemned, and written a moment ago.
@@ -84,10 +98,10 @@ async fn said(ordered: &mut mpsc::UnboundedReceiver<Order>, until: &str) -> Vec<
 
 #[tokio::test(start_paused = true)]
 async fn a_fight_gets_slower_and_is_left_to_the_other_in_the_end() {
-    let (client, patches) = insisting();
+    let (cluster, patches) = insisting();
     let (engine, mut ordered) = engine();
     let began = Instant::now();
-    tokio::spawn(run(client, engine.clone(), Leader::alone()));
+    tokio::spawn(run(cluster, engine.clone(), Leader::alone()));
     let said = said(&mut ordered, "left to others").await;
     // At once, and after 5, 10 and 20 s; the pause after that is 40 s.
     assert_eq!(patches.load(Ordering::Relaxed), 4);
@@ -100,9 +114,9 @@ async fn a_fight_gets_slower_and_is_left_to_the_other_in_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_person_cleared_is_not_written_again() {
-    let (client, patches) = insisting();
+    let (cluster, patches) = insisting();
     let (engine, mut ordered) = engine();
-    tokio::spawn(run(client, engine.clone(), Leader::alone()));
+    tokio::spawn(run(cluster, engine.clone(), Leader::alone()));
     said(&mut ordered, "2 times").await;
     engine.order(|engine, now| ((), engine.clear("shop", "v2", now).unwrap())).await.unwrap();
     let written = patches.load(Ordering::Relaxed);

@@ -22,13 +22,18 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::{AbortHandle, JoinSet},
+};
 use tokio_stream::StreamExt as _;
 
 /// How often it is looked whether an API server that was away is back.
 const LOOK: Duration = Duration::from_secs(5);
 /// The answer to a watch that is too old to be resumed.
-const GONE: u16 = 410;
+const TOO_OLD: u16 = 410;
+/// The answer where there is no such kind.
+const NO_SUCH_KIND: u16 = 404;
 
 /// How a watch fares.
 #[derive(Debug, Default)]
@@ -36,6 +41,8 @@ struct State {
     is_listed: bool,
     /// What went wrong last, until it is well again.
     error: Option<String>,
+    /// There is no such kind, or not in this version.
+    is_gone: bool,
 }
 
 /// The objects of one kind in one namespace, or in all.
@@ -44,7 +51,9 @@ where
     K::DynamicType: Eq + Hash + Clone,
 {
     store: Store<K>,
+    kind: K::DynamicType,
     state: Arc<Mutex<State>>,
+    task: AbortHandle,
 }
 
 impl<K> Watch<K>
@@ -59,11 +68,11 @@ where
         changed: &Arc<Notify>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
-        let writer = Writer::new(kind);
-        let watch = Watch { store: writer.as_reader(), state: Arc::default() };
-        let progress = Progress { what, state: Arc::clone(&watch.state), changed: Arc::clone(changed) };
-        tasks.spawn(run(api, strip, writer, progress));
-        watch
+        let writer = Writer::new(kind.clone());
+        let (store, state) = (writer.as_reader(), Arc::default());
+        let progress = Progress { what, state: Arc::clone(&state), changed: Arc::clone(changed) };
+        let task = tasks.spawn(run(api, strip, writer, progress));
+        Watch { store, kind, state, task }
     }
 
     /// As they were last seen.
@@ -72,14 +81,32 @@ where
     }
 
     /// One of them.
-    pub(super) fn get(&self, namespace: &str, name: &str, kind: K::DynamicType) -> Option<Arc<K>> {
-        self.store.get(&Named::new_with(name, kind).within(namespace))
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.store.get(&Named::new_with(name, self.kind.clone()).within(namespace))
+    }
+
+    pub(super) fn kind(&self) -> &K::DynamicType {
+        &self.kind
+    }
+
+    /// Whether there is no such kind, or not in this version.
+    pub(super) fn is_gone(&self) -> bool {
+        lock(&self.state).is_gone
     }
 
     /// Whether all of it was listed once; or why not. `None`: not yet.
     pub(super) fn listed(&self) -> Option<Result<(), String>> {
         let state = lock(&self.state);
         if state.is_listed { Some(Ok(())) } else { state.error.clone().map(Err) }
+    }
+}
+
+impl<K: Resource + 'static> Drop for Watch<K>
+where
+    K::DynamicType: Eq + Hash + Clone,
+{
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -95,6 +122,7 @@ impl Progress {
         let mut state = lock(&self.state);
         state.is_listed |= is_complete;
         let was_away = state.error.take().is_some();
+        state.is_gone = false;
         drop(state);
         if was_away {
             tracing::info!("{} are watched again", self.what);
@@ -104,8 +132,15 @@ impl Progress {
 
     fn failed(&self, error: &watcher::Error) {
         let (what, why) = (self.what, cause(error));
-        let before = lock(&self.state).error.replace(why.clone());
-        if before.is_none() {
+        let mut state = lock(&self.state);
+        let is_news = state.error.replace(why.clone()).is_none();
+        state.is_gone = code(error) == Some(NO_SUCH_KIND);
+        let is_gone = state.is_gone;
+        drop(state);
+        if is_gone {
+            self.changed.notify_one();
+        }
+        if is_news {
             tracing::warn!("{what} cannot be watched: {why}; what was seen last stands until they are");
             self.changed.notify_one();
         }
@@ -142,15 +177,30 @@ where
             Some(Ok(watcher::Event::InitDone)) => progress.went_on(true),
             Some(Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_))) => progress.went_on(false),
             // The server told that the watch is too old: it is begun anew, which is no trouble.
-            Some(Err(watcher::Error::WatchError(status))) if status.code == GONE => {}
+            Some(Err(watcher::Error::WatchError(status))) if status.code == TOO_OLD => {}
             Some(Err(error)) => progress.failed(&error),
             None => return,
         }
     }
 }
 
+/// The HTTP status of an answer that is an error.
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::WatchError(status) => Some(status.code),
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    }
+}
+
 /// What an error comes of: `kube`'s own text says only at which step.
 fn cause(error: &watcher::Error) -> String {
+    if code(error) == Some(NO_SUCH_KIND) {
+        return "the API server does not serve them, or not in this version any more (404): are the CRDs installed?"
+            .to_owned();
+    }
     match error {
         watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
         watcher::Error::InitialListFailed(why)
@@ -161,9 +211,9 @@ fn cause(error: &watcher::Error) -> String {
 }
 
 /// An error with those that it comes of, each of which says only its own part.
-pub(in crate::kubernetes) fn chain(error: &kube::Error) -> String {
+pub(in crate::kubernetes) fn chain(error: &(dyn Error + 'static)) -> String {
     // Its own text has the whole answer as Rust would write it.
-    if let kube::Error::Api(answer) = error {
+    if let Some(kube::Error::Api(answer)) = error.downcast_ref() {
         return format!("{} ({})", answer.message, answer.code);
     }
     let mut said = error.to_string();

@@ -1,3 +1,5 @@
+mod pauses;
+
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -43,13 +45,23 @@ fn holder(stored: &Stored) -> Value {
 fn replica(
     identity: &str,
     stored: &Stored,
+    before: impl FnMut(&Asked) -> Option<Answer> + Send + 'static,
+) -> (Leadership, oneshot::Sender<()>) {
+    following(identity, stored, before, async |_| {})
+}
+
+/// The same, with who follows pauses.
+fn following<F: Future<Output = ()> + Send + 'static>(
+    identity: &str,
+    stored: &Stored,
     mut before: impl FnMut(&Asked) -> Option<Answer> + Send + 'static,
+    paused: impl FnMut(Option<Pause>) -> F + Send + Sync + 'static,
 ) -> (Leadership, oneshot::Sender<()>) {
     let stored = Arc::clone(stored);
     let (client, _) = server(move |asked| before(asked).unwrap_or_else(|| answer(&stored, asked)));
     let election = Election::new("serin", identity, Timing::default());
     let (stop, stopped) = oneshot::channel::<()>();
-    let (leadership, run) = campaign(client, "serin-system", election, async {
+    let (leadership, run) = campaign(client, "serin-system", election, paused, async {
         let _ = stopped.await;
     });
     tokio::spawn(run);

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use serin_kubernetes::{gitops, release_guard::TargetKind, writers};
+use serin_kubernetes::{gitops, object::ObjectRef, release_guard::TargetKind, writers};
 
 use super::*;
 
@@ -19,15 +19,15 @@ fn object(writers: &[(&str, &str)]) -> Value {
 
 fn look(writers: &[(&str, &str)]) -> Look {
     let object = object(writers);
-    Look { is_right: false, writers: writers::of_routes(&object), advice: gitops::advise(&object) }
+    let name = ObjectRef::new(TargetKind::VirtualService, "shop-ns", "shop").unwrap();
+    Look { object: name, is_right: false, writers: writers::of_routes(&object), advice: gitops::advise(&object) }
 }
 
 #[test]
 fn who_and_how_often_with_what_to_paste_once() {
-    let name = ObjectRef::new(TargetKind::VirtualService, "shop-ns", "shop").unwrap();
     let argo = look(&[("argocd-controller", "2026-01-01T00:00:02Z"), ("serin", "2026-01-01T00:00:01Z")]);
     let mut fight = Fight::default();
-    let said = fight.back(&name, &argo, 1).unwrap();
+    let said = fight.back(&argo, 1).unwrap();
     insta::assert_snapshot!(said, @r"
     VirtualService shop-ns/shop: the old weights were written back by argocd-controller (Argo CD) once; writing the rollback again
     Argo CD applies these routes and writes the weights of Git back, at once with selfHeal. Put this into its Application, so that it leaves weights alone and applies the rest.
@@ -43,11 +43,11 @@ fn who_and_how_often_with_what_to_paste_once() {
         syncOptions:
         - RespectIgnoreDifferences=true
     ");
-    assert_eq!(fight.back(&name, &argo, 1), None, "a write that failed is tried again, nobody wrote it back");
-    let again = fight.back(&name, &argo, 2).unwrap();
+    assert_eq!(fight.back(&argo, 1), None, "a write that failed is tried again, nobody wrote it back");
+    let again = fight.back(&argo, 2).unwrap();
     assert!(again.contains("2 times") && !again.contains("ignoreDifferences"), "{again}");
     let both = look(&[("kubectl-edit", "2026-01-01T00:00:03Z"), ("argocd-controller", "2026-01-01T00:00:02Z")]);
-    let over = fight.over(&name, &both, 3, Duration::from_secs(5_400));
+    let over = fight.over(&both, 3, Duration::from_secs(5_400));
     let want = "VirtualService shop-ns/shop: held for 1h 30m (rollback.hold) while the old weights were written back by argocd-controller (Argo CD) \
                 2 times, kubectl-edit once; from now on the weights are left to others\nArgo CD";
     assert!(over.starts_with(want) && over.contains("ignoreDifferences"), "{over}");
@@ -55,14 +55,13 @@ fn who_and_how_often_with_what_to_paste_once() {
 
 #[test]
 fn who_is_not_named_and_how_many_are_told_apart() {
-    let name = ObjectRef::new(TargetKind::VirtualService, "shop-ns", "shop").unwrap();
     let mut fight = Fight::default();
-    let said = fight.back(&name, &look(&[("serin", "2026-01-01T00:00:01Z")]), 1).unwrap();
+    let said = fight.back(&look(&[("serin", "2026-01-01T00:00:01Z")]), 1).unwrap();
     assert!(said.contains("someone whom managedFields do not name once; writing"), "{said}");
     for times in 2..100 {
         let manager = format!("manager-{times}");
-        fight.back(&name, &look(&[(manager.as_str(), "2026-01-01T00:00:02Z")]), times);
+        fight.back(&look(&[(manager.as_str(), "2026-01-01T00:00:02Z")]), times);
     }
-    let said = fight.back(&name, &look(&[("last", "")]), 100).unwrap();
+    let said = fight.back(&look(&[("last", "")]), 100).unwrap();
     assert!(said.contains("by others 92 times, "), "{said}");
 }
