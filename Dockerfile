@@ -5,16 +5,17 @@ FROM rust:1.95-alpine AS build
 RUN apk add --no-cache gcc musl-dev ca-certificates && rustup target add wasm32-wasip1
 WORKDIR /src
 COPY . .
-# Alpine's own target is musl: what it links is static.
+# Alpine's own target is musl: what it links is static. The certificate authorities are for webhooks over TLS.
 RUN cargo build --locked --release -p serin \
  && cargo build --locked -p serin-filter --profile wasm --target wasm32-wasip1 \
- && mkdir -p /out/usr/bin /out/etc/ssl/certs /out/var/lib/serin \
+ && mkdir -p /out/usr/bin /out/etc/ssl/certs /own/var/lib/serin \
  && cp target/release/serin target/wasm32-wasip1/wasm/serin_filter.wasm /out/usr/bin/ \
- # For webhooks over TLS.
  && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
 
 FROM scratch
-COPY --from=build --chown=65532:65532 /out/ /
+COPY --from=build /out/ /
+# Nothing else is its own to change.
+COPY --from=build --chown=65532:65532 /own/ /
 USER 65532:65532
 EXPOSE 9400 9090
 ENTRYPOINT ["/usr/bin/serin"]

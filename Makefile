@@ -49,7 +49,7 @@ test: filter filter-trap test-wasm $(ENVOY_READY) $(NATS_READY) ## Every test, t
 	cargo test --locked --workspace
 
 .PHONY: test-cluster
-test-cluster: ## Rollback, other writers, deletion, takeover and every kind of target on the cluster of KUBECONFIG (needs Istio's CRDs; makes a namespace and deletes it)
+test-cluster: ## Rollback, other writers, deletion, takeover, Roles and every kind of target on the cluster of KUBECONFIG (needs Istio's CRDs; makes namespaces and deletes them)
 	@test -n "$${KUBECONFIG:-}" || { echo "test-cluster: set KUBECONFIG to the cluster to test on"; exit 1; }
 	cargo build --locked -p serin
 	cargo test --locked -p serin-tests --test tests -- --ignored --nocapture on_the_cluster_of_kubeconfig

@@ -178,6 +178,24 @@ async fn a_slow_candidate_of_a_release_guard_is_taken_out() -> Result<()> {
     keeps_to_its_role(&world.cluster, true)
 }
 
+/// A Role that lacks something is said once, and tried on.
+#[tokio::test]
+async fn a_status_that_may_not_be_written_is_said_once() -> Result<()> {
+    let world = World::start().await?;
+    world.says("Ready=True Guarding").await?;
+    world.cluster.forbid(Some("/status"));
+    let (status, asked) = ("PATCH /apis/serin.dev", world.asked("PATCH /apis/serin.dev"));
+    world.cluster.change(GUARD, |guard| guard["metadata"]["generation"] = json!(2))?;
+    // When it is tried for the third time, what there was to say of the second is said.
+    world.is_asked(status, asked + 2).await?;
+    let said = "the status of ReleaseGuard shop-ns/shop is not written: Forbidden (403)";
+    assert_eq!(world.serin.process.log().matches("is not written").count(), 1, "{}", world.serin.process.log());
+    assert!(world.serin.process.log().contains(said), "{}", world.serin.process.log());
+    world.cluster.forbid(None);
+    let again = async || Ok(world.serin.process.log().contains("is written again").then_some(()));
+    poll::until("it to be written again", SOON, again).await
+}
+
 /// A watch that is cut is resumed, one that is too old is begun anew, and a server that is away changes nothing.
 #[tokio::test]
 async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
@@ -214,6 +232,8 @@ async fn what_happens_to_watches_loses_no_guard() -> Result<()> {
     assert_eq!(world.told("TargetNotFound"), [missing]);
     world.cluster.put(PATH, virtual_service());
     split("v4")?;
+    world.says("Ready=True NoPods").await?;
+    put_pod(&world.cluster, "v4", "2026-01-04T00:00:00Z", "2026-01-04T00:00:00Z");
     world.says("Ready=True Guarding").await?;
     // The same once more is a count at the same event.
     world.cluster.delete(PATH);

@@ -22,9 +22,9 @@ use k8s_openapi::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use support::{artifacts, prometheus};
+use support::prometheus;
 
-fn install() -> PathBuf {
+pub(crate) fn install() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-configs/istio/install")
 }
 
@@ -54,6 +54,7 @@ fn objects() -> Vec<(PathBuf, Value)> {
         "empty-dir/deployment.yaml",
         "high-availability/deployment.yaml",
         "high-availability/no-budget.yaml",
+        "nats/deployment.yaml",
         "kustomization.yaml",
     ];
     let objects = found.into_iter().filter(|path| !patches.iter().any(|patch| path.ends_with(patch)));
@@ -162,7 +163,8 @@ fn unknown_paths(document: &Value, known: &[&str]) -> Vec<String> {
     found
 }
 
-fn faults(document: &Value) -> Vec<String> {
+/// What a cluster would have against a document.
+pub(crate) fn faults(document: &Value) -> Vec<String> {
     let kind = document["kind"].as_str().unwrap();
     match (document["apiVersion"].as_str().unwrap(), kind) {
         ("v1", "Namespace") => lost::<Namespace>(document),
@@ -252,6 +254,9 @@ fn the_pod_has_no_more_than_it_needs() {
     assert_eq!(security["readOnlyRootFilesystem"], true);
     assert_eq!(security["allowPrivilegeEscalation"], false);
     assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+    // Whoever asks for more is told by the API server.
+    let namespace = read(&install().join("base/namespace.yaml")).remove(0);
+    assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/warn"], "restricted");
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
 }
@@ -312,25 +317,4 @@ fn promtool_agrees_with_the_rules() {
     assert!(tested.status.success(), "{}", String::from_utf8_lossy(&said));
     let scrape = run(&["check", "config", "--syntax-only", "scrape-config.yaml"]);
     assert!(scrape.status.success(), "{}", String::from_utf8_lossy(&scrape.stderr));
-}
-
-/// `serin install --print` has objects that the API knows, and writes nothing.
-#[test]
-fn what_serin_prints_is_known_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new(artifacts::serin().unwrap());
-    command.current_dir(dir.path()).args(["install", "--image", "example.org/serin:7", "--service", "cart"]);
-    let without = command.output().unwrap();
-    let said = String::from_utf8_lossy(&without.stderr).into_owned();
-    assert!(without.status.code() == Some(2) && said.contains("--print"), "{said}");
-    for extra in ["prometheus-operator", "autoscaling", "argo-rollouts", "flagger"] {
-        command.args(["--with", extra]);
-    }
-    let printed = command.arg("--print").output().unwrap();
-    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(printed.stdout).unwrap()).unwrap();
-    for document in documents.iter().filter(|document| document["kind"] != "EnvoyFilter") {
-        assert_eq!(faults(document), Vec::<String>::new(), "{document}");
-    }
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -1,6 +1,6 @@
 //! The client that posts to others, with or without TLS (IO).
 
-use std::io;
+use std::{error::Error as _, io};
 
 use axum::body::Bytes;
 use http_body_util::Full;
@@ -17,4 +17,40 @@ pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Byte
 pub(crate) fn client() -> io::Result<Client> {
     let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
     Ok(legacy::Client::builder(TokioExecutor::new()).build(connector))
+}
+
+/// Why there was no answer: the client's own text says only at which step.
+pub(crate) fn why(error: &legacy::Error) -> String {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let part = cause.to_string();
+        if !said.contains(&part) {
+            said = format!("{said}: {part}");
+        }
+        source = cause.source();
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    use super::*;
+
+    /// Who looks for the cause is told of it, above all of one that is not trusted.
+    #[tokio::test]
+    async fn why_is_the_cause() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let get = || client().unwrap().get(format!("https://{address}/").parse().unwrap());
+        let plain = async { listener.accept().await.unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await };
+        let (answer, _) = tokio::join!(get(), plain);
+        let said = why(&answer.unwrap_err());
+        assert!(said.contains("corrupt message"), "{said}");
+        drop(listener);
+        let said = why(&get().await.unwrap_err());
+        assert!(said.contains("refused"), "{said}");
+    }
 }

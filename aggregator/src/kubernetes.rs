@@ -15,10 +15,11 @@ pub mod leader;
 use std::{collections::BTreeSet, time::Duration};
 
 use serin_kubernetes::{
-    apply::{Applied, Options, apply},
+    apply::{Applied, ApplyError, Options, apply},
     cluster::Cluster,
     connect,
-    plan::Reweighted,
+    object::ObjectRef,
+    plan::{Obstacle, Reweighted},
     release_guard::TargetKind,
     rollout,
 };
@@ -81,12 +82,20 @@ pub fn kinds(config: &Config) -> BTreeSet<TargetKind> {
 
 /// Writes a service's objects, one after the other.
 pub async fn roll_back(cluster: Option<&Cluster>, service: &Service) -> Vec<Written> {
+    let objects = &service.rollback.objects;
     let mut written = Vec::new();
-    for object in &service.rollback.objects {
-        written.push(match cluster {
-            Some(cluster) => write(cluster, service, object).await,
-            None => Written::Failed(format!("{}: serin was started without a cluster: restart it", object.object)),
-        });
+    match cluster {
+        Some(cluster) => {
+            let mut answers = Vec::new();
+            for object in objects {
+                answers.push((&object.object, try_write(cluster, service, object).await));
+            }
+            written.extend(told(answers, service.rollback.dry_run));
+        }
+        None => {
+            let without = |of: &Object| format!("{}: serin was started without a cluster: restart it", of.object);
+            written.extend(objects.iter().map(without).map(Written::Failed));
+        }
     }
     if let Some(rollout) = &service.rollback.rollout {
         written.push(match cluster {
@@ -103,30 +112,61 @@ pub async fn roll_back(cluster: Option<&Cluster>, service: &Service) -> Vec<Writ
 async fn abort(cluster: &Cluster, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
     let (dry_run, candidate) = (service.rollback.dry_run, &service.candidate);
     let done = match rollout::run(cluster.client(), namespace, name, candidate, dry_run, REQUEST).await {
-        Ok(true) => format!("Rollout {namespace}/{name}: the update to {candidate} is aborted"),
-        Ok(false) => format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already"),
+        Ok(true) => (true, format!("Rollout {namespace}/{name}: the update to {candidate} is aborted")),
+        Ok(false) => (false, format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already")),
         Err(error) => return Written::Failed(format!("Rollout {namespace}/{name}: {error}")),
     };
-    if dry_run { Written::DryRun(format!("dry run: {done}")) } else { Written::Done(done) }
+    written(dry_run, done)
 }
 
-async fn write(cluster: &Cluster, service: &Service, Object { object, namespace, target }: &Object) -> Written {
+async fn write(cluster: &Cluster, service: &Service, object: &Object) -> Written {
+    try_write(cluster, service, object).await.unwrap_or_else(|error| failed(&object.object, &error))
+}
+
+fn failed(object: &ObjectRef, error: &ApplyError) -> Written {
+    Written::Failed(format!("{object}: {error}"))
+}
+
+/// What became of each object. Where one is rolled back, another one that sends nothing to the candidate is as it should be.
+fn told(answers: Vec<(&ObjectRef, Result<Written, ApplyError>)>, dry_run: bool) -> Vec<Written> {
+    let any = answers.iter().any(|(_, answer)| answer.is_ok());
+    let told = |(object, answer): (&ObjectRef, Result<Written, ApplyError>)| match answer {
+        Ok(written) => written,
+        Err(ApplyError::Refused(Obstacle::NoCandidate { candidate })) if any => {
+            let sentence = format!("{object}: no route sends anything to {candidate}, nothing to change");
+            written(dry_run, (false, sentence))
+        }
+        Err(error) => failed(object, &error),
+    };
+    answers.into_iter().map(told).collect()
+}
+
+async fn try_write(cluster: &Cluster, service: &Service, of: &Object) -> Result<Written, ApplyError> {
+    let Object { object, namespace, target } = of;
     let dry_run = service.rollback.dry_run;
     let intent = target.intent(namespace, &service.baseline, &service.candidate);
     let options = Options { dry_run, request: REQUEST, ..Options::default() };
-    let (found, done, notes) = match apply(cluster, object, &intent, &options).await {
-        Ok(Applied::Changed { object, weights, notes, .. }) => {
+    let (found, changed, done, notes) = match apply(cluster, object, &intent, &options).await? {
+        Applied::Changed { object, weights, notes, .. } => {
             let said = reweighted(&object.to_string(), &weights);
-            (object, said, notes)
+            (object, true, said, notes)
         }
-        Ok(Applied::InEffect { object, notes }) => {
-            (object, format!("{} gets nothing already", service.candidate), notes)
+        Applied::InEffect { object, notes } => {
+            (object, false, format!("{} gets nothing already", service.candidate), notes)
         }
-        Err(error) => return Written::Failed(format!("{object}: {error}")),
     };
     let by = if found == *object { String::new() } else { format!(", to which {object} delegates") };
     let sentence = notes.iter().fold(format!("{found}{by}: {done}"), |said, note| format!("{said}; {note}"));
-    if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) }
+    Ok(written(dry_run, (changed, sentence)))
+}
+
+/// `changed`: whether anything had to be.
+fn written(dry_run: bool, (changed, sentence): (bool, String)) -> Written {
+    match (dry_run, changed) {
+        (true, _) => Written::DryRun(format!("dry run: {sentence}")),
+        (false, true) => Written::Done(sentence),
+        (false, false) => Written::InEffect(sentence),
+    }
 }
 
 /// As `http[0]: v1 90 -> 100, v2 10 -> 0; http[1]: ...`: of the object, which is said before.
@@ -144,7 +184,27 @@ fn reweighted(object: &str, weights: &[Reweighted]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serin_kubernetes::intent::Intent;
+
     use super::*;
+
+    /// The gateway has v2, and the mesh not yet.
+    #[test]
+    fn an_object_without_the_candidate_fails_only_where_no_other_has_it() {
+        let object = |name| ObjectRef::new(TargetKind::VirtualService, "prod", name).unwrap();
+        let (gateway, mesh) = (object("gateway"), object("mesh"));
+        let candidate = Intent::subsets("shop", "prod", "v1", "v2").candidate;
+        let without = || Err(ApplyError::Refused(Obstacle::NoCandidate { candidate: candidate.clone() }));
+        let done = || Written::Done("v2 10 -> 0".to_owned());
+        let written = told(vec![(&mesh, without()), (&gateway, Ok(done()))], false);
+        let [Written::InEffect(said), second] = written.as_slice() else { panic!("{written:?}") };
+        assert_eq!(*second, done());
+        assert!(said.starts_with("VirtualService prod/mesh: no route sends anything to shop"), "{said}");
+        let dry = told(vec![(&gateway, Ok(Written::DryRun("dry run".to_owned()))), (&mesh, without())], true);
+        assert!(matches!(&dry[1], Written::DryRun(_)), "{dry:?}");
+        let none = told(vec![(&gateway, without()), (&mesh, Err(ApplyError::Unauthorized))], false);
+        assert!(none.iter().all(|written| matches!(written, Written::Failed(_))), "{none:?}");
+    }
 
     #[test]
     fn each_route_is_named_once() {

@@ -36,6 +36,7 @@ pub mod query;
 pub mod recording;
 pub mod report;
 pub mod safety;
+pub mod scrape;
 pub mod server;
 pub mod shell;
 pub mod store;

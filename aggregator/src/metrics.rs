@@ -50,7 +50,7 @@ impl Format {
 }
 
 /// What the engine knows, and whether what was counted is kept.
-pub fn gather(engine: &Engine, is_kept: bool, now: UnixMicros) -> Registry {
+pub fn gather(engine: &Engine, proxies: &[Proxy], is_kept: bool, now: UnixMicros) -> Registry {
     let mut registry = Registry::default();
     let kept = "1 while what was counted is kept, on disk or in NATS; 0 while that fails: see the log";
     gauge(&mut registry, "serin_history_kept", kept, is_kept.into());
@@ -61,10 +61,17 @@ pub fn gather(engine: &Engine, is_kept: bool, now: UnixMicros) -> Registry {
     gauge(&mut registry, "serin_paused", paused, engine.safety().paused(now).is_some().into());
     requests(&mut registry, engine);
     reports(&mut registry, engine, now);
+    self::proxies(&mut registry, proxies);
     overload(&mut registry, engine);
     verdicts(&mut registry, engine);
     registry.register_collector(Box::new(latency::Latencies::of(engine)));
     registry
+}
+
+/// Adds what the filters of all proxies did not deliver.
+pub fn missing(registry: &mut Registry, missing: u64) {
+    let help = "Requests that proxies say have ended and that their filters did not deliver: see `serin proxies`";
+    gauge(registry, "serin_proxy_requests_missing", help, missing);
 }
 
 /// Adds whether this replica acts.
@@ -139,7 +146,6 @@ fn reports(registry: &mut Registry, engine: &Engine, now: UnixMicros) {
     registry.register("serin_reports", "Reports by what became of them", reports);
     let alive = u64::try_from(engine.reporters.alive(now)).unwrap_or(u64::MAX);
     gauge(registry, "serin_reporters_alive", "Reporters (Envoy workers) heard of within 30 s", alive);
-    proxies(registry, &engine.proxies(now));
 }
 
 fn overload(registry: &mut Registry, engine: &Engine) {
@@ -159,8 +165,6 @@ fn overload(registry: &mut Registry, engine: &Engine) {
 fn proxies(registry: &mut Registry, proxies: &[Proxy]) {
     let sum = |of: fn(&Proxy) -> u64| proxies.iter().map(of).fold(0, u64::saturating_add);
     let most = |of: fn(&Proxy) -> u64| proxies.iter().map(of).max().unwrap_or_default();
-    let missing = "Requests that proxies say have ended and that their filters did not deliver: see `serin proxies`";
-    gauge(registry, "serin_proxy_requests_missing", missing, sum(|proxy| proxy.missing));
     gauge(registry, "serin_proxies", "Proxies that report or did", u64::try_from(proxies.len()).unwrap_or(u64::MAX));
     let backlog = "Memory that reports take which proxies have not got acknowledged";
     gauge(registry, "serin_filter_backlog_bytes", backlog, sum(|proxy| state_of(proxy).backlog_bytes));

@@ -1,5 +1,5 @@
 //! Where the pause is kept (IO), and that the engine goes by it: in a small file where one `serin serve` is alone, in the Lease where replicas
-//! share one, in NATS where several aggregators share the work ([ADR 24](../../docs/adr/0024-where-a-pause-lives.md)).
+//! share one, in NATS where several aggregators share the work (docs/adr/0024-where-a-pause-lives.md).
 
 mod file;
 

@@ -2,11 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    http::{HeaderMap, HeaderName, StatusCode, header},
-    routing::get,
-};
+use axum::Router;
 use serin_proto::{
     envoy_metrics::metrics_service_server::MetricsServiceServer,
     raw::ingest_server::IngestServer,
@@ -27,17 +23,17 @@ use crate::{
     config::Config,
     engine::{Effect, Engine},
     envoy_metrics::{self, EnvoyMetrics},
-    export::{self, Exported, NoAuthorities},
+    export::{self, NoAuthorities},
     gates, health,
     historian::{self, Past, Store},
     history::{Decisions, History, HistoryError},
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
     kubernetes::{self, NoCluster, hold, leader::Leader},
-    metrics::{self, Format},
     module::{self, Module, ModuleError},
-    notify::{Notifier, NotifyError},
+    notify::{self, Notifier, NotifyError},
     paused::{Keeper, PauseFile},
     query::Query,
+    scrape::Scraped,
     shell::{Abroad, Handle, Shell, now},
     weigher,
 };
@@ -125,6 +121,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let holding = kubernetes.clone().map(|reached| hold::run(reached, handle.clone(), leader.clone()));
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
+    tokio::spawn(notify::stand::run(notifier.clone(), handle.clone(), leader.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
     if let Some(Module { path, sha256, .. }) = &module {
@@ -144,7 +141,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     let paused = if leader.is_one_of_several() { Keeper::Lease(leader.clone()) } else { paused };
     let exported = export::start(config.exporters, &handle)?;
-    let query = Query::new(handle.clone(), ordering, decisions, past, cluster.as_ref().map(Cluster::forward), paused);
+    let forward = cluster.as_ref().map(Cluster::forward);
+    let query = Query::new(handle.clone(), ordering, decisions, past, forward.clone(), paused);
     if let Some(cluster) = cluster {
         let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
         tasks.spawn(async move {
@@ -155,7 +153,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
     let healthy = health::routes(handle.clone(), storing, keeping.clone(), leader.clone());
     let others = module::routes(module).merge(gates::routes(handle.clone())).merge(healthy);
-    tasks.spawn(serve_http(scrape, handle, keeping, leader, exported, notifier, others));
+    let scraped = Scraped { engine: handle, keeping, leader, exported, notifier, forward };
+    tasks.spawn(serve_http(scrape, scraped.routes().merge(others)));
     let ended = tokio::select! {
         ended = tasks.join_next() => ended.unwrap_or(Ok(Ok(()))),
         () = stop => Ok(Ok(())),
@@ -256,33 +255,6 @@ async fn tell_health(health: HealthReporter, mut storing: watch::Receiver<bool>)
     }
 }
 
-const PLAIN: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain")];
-async fn serve_http(
-    listener: TcpListener,
-    engine: Handle,
-    keeping: watch::Receiver<bool>,
-    leader: Leader,
-    exported: Vec<Arc<Exported>>,
-    notifier: Notifier,
-    others: Router,
-) -> Result<(), ServeError> {
-    let scrape = move |headers: HeaderMap| async move {
-        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        let format = Format::accepted(accept);
-        let is_kept = *keeping.borrow();
-        let gathered = engine.ask(move |engine, now| metrics::gather(engine, is_kept, now)).await;
-        let encoded = gathered.map(|mut registry| {
-            notifier.register(&mut registry);
-            metrics::leads(&mut registry, leader.is_leader());
-            metrics::exports(&mut registry, &exported);
-            metrics::encode(&registry, format)
-        });
-        match encoded {
-            Ok(Ok(bytes)) => (StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], bytes),
-            Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, PLAIN, error.into_bytes()),
-            Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, PLAIN, stopped.to_string().into_bytes()),
-        }
-    };
-    let router = Router::new().route("/metrics", get(scrape)).merge(others);
-    axum::serve(listener, router).await.map_err(ServeError::Metrics)
+async fn serve_http(listener: TcpListener, routes: Router) -> Result<(), ServeError> {
+    axum::serve(listener, routes).await.map_err(ServeError::Metrics)
 }

@@ -2,7 +2,8 @@
 //!
 //! An object's weights (`shares`) and the pods' labels and ages have to tell the same. Where they do not, nothing is guessed:
 //! a rollback in the wrong direction takes the good release out of traffic. A pair that was found stays for as long as
-//! both releases are there, so that a candidate that gets more and more requests is not taken for the baseline.
+//! both releases are there, so that a candidate that gets more and more requests is not taken for the baseline; until it has got
+//! all of them, since the next one may have the name of the one before (blue and green).
 
 mod shares;
 
@@ -51,7 +52,7 @@ pub enum NoTrial {
         written: String,
     },
     /// Only one release gets requests, or none: that is how it is between two trials.
-    #[error("no release is on trial: {} takes all requests", .release.as_deref().unwrap_or("none of them"))]
+    #[error("no release is on trial: {}", all(.release.as_deref()))]
     OneRelease {
         /// The one that does.
         release: Option<String>,
@@ -81,15 +82,12 @@ pub enum NoTrial {
     },
 }
 
-impl NoTrial {
-    /// The one that takes all requests, if it is that.
-    pub(crate) fn release(&self) -> Option<&str> {
-        match self {
-            NoTrial::OneRelease { release } => release.as_deref(),
-            _ => None,
-        }
-    }
+fn all(release: Option<&str>) -> String {
+    let none = "none gets requests; where the object has full host names of another domain than cluster.local, write the target's host so";
+    release.map_or_else(|| none.to_owned(), |release| format!("{release} takes all requests"))
+}
 
+impl NoTrial {
     /// For the `reason` of a condition.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -111,7 +109,8 @@ pub fn release_of(labels: &BTreeMap<String, String>) -> Option<&str> {
     told.find(|release| !release.is_empty()).map(String::as_str)
 }
 
-/// Finds baseline and candidate. `namespace`: of the ReleaseGuard. `before`: what was found the last time.
+/// Finds baseline and candidate. `namespace`: of the ReleaseGuard. `before`: what was found the last time, unless its
+/// candidate has got all requests since.
 ///
 /// # Errors
 /// When there is no trial, or it cannot be told which release is on trial.
@@ -135,6 +134,11 @@ pub fn discover(
     };
     is_served(pods, &pair.baseline)?;
     Ok(pair)
+}
+
+/// Whether the object's weights give a release requests.
+pub(crate) fn has_share(object: &Value, target: &TargetRef, namespace: &str, release: &str) -> bool {
+    shares::of(object, target, namespace).is_ok_and(|shares| shares.get(release).is_some_and(|share| *share > 0.0))
 }
 
 /// Whether there is somewhere to send the requests of a baseline.

@@ -9,6 +9,7 @@
 //! accepted and never take effect, an apply creates what was deleted, a bad body is answered with 500.
 
 pub mod apply;
+pub mod clocks;
 pub mod cluster;
 pub mod connect;
 pub mod delegates;

@@ -3,7 +3,7 @@
 //! Of what the API server sends only these fields are read, and [`strip`] takes out what any object has besides, so that
 //! 10,000 pods are some 10 MB.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
@@ -113,8 +113,17 @@ pub fn strip_owner(owner: &mut ReplicaSet) {
 
 /// The same of a pod.
 pub fn strip(pod: &mut Pod) {
-    let ObjectMeta { name, namespace, uid, resource_version, creation_timestamp, labels, owner_references, .. } =
-        std::mem::take(&mut pod.metadata);
+    let ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        creation_timestamp,
+        deletion_timestamp,
+        labels,
+        owner_references,
+        ..
+    } = std::mem::take(&mut pod.metadata);
     let is_used = |label: &String| RELEASE_LABELS.iter().chain(&APP_LABELS).any(|used| used == label);
     let labels = labels.map(|labels| labels.into_iter().filter(|(label, _)| is_used(label)).collect());
     let owner = |owner: OwnerReference| OwnerReference { uid: owner.uid, ..OwnerReference::default() };
@@ -125,6 +134,7 @@ pub fn strip(pod: &mut Pod) {
         uid,
         resource_version,
         creation_timestamp,
+        deletion_timestamp,
         labels,
         owner_references,
         ..ObjectMeta::default()
@@ -154,8 +164,10 @@ pub struct Seen {
     pub created: Timestamp,
     /// The application in it, by the clock of its node.
     pub started: Option<Timestamp>,
-    /// Whether it takes requests.
+    /// Whether it takes requests: one that is being deleted says so until it is gone, and does not.
     pub is_ready: bool,
+    /// Whether it is being deleted.
+    pub is_leaving: bool,
     /// The uid of its ReplicaSet, or of whatever else made it.
     pub owner: Option<String>,
     /// When that was created, where it is known.
@@ -165,7 +177,8 @@ pub struct Seen {
 impl Seen {
     /// `None` of what no API server sends.
     pub fn of(pod: &Pod) -> Option<Self> {
-        let ObjectMeta { name, creation_timestamp, labels, owner_references, .. } = &pod.metadata;
+        let ObjectMeta { name, creation_timestamp, deletion_timestamp, labels, owner_references, .. } = &pod.metadata;
+        let is_leaving = deletion_timestamp.is_some();
         let (none, no_labels) = (Status::default(), BTreeMap::new());
         let status = pod.status.as_ref().unwrap_or(&none);
         let labels = labels.as_ref().unwrap_or(&no_labels);
@@ -178,7 +191,9 @@ impl Seen {
             release: release_of(labels).map(str::to_owned),
             created: creation_timestamp.as_ref()?.0,
             started: status.started().map(|time| time.0),
-            is_ready: status.conditions.iter().any(|state| state.type_ == READY && state.status == "True"),
+            is_ready: !is_leaving
+                && status.conditions.iter().any(|state| state.type_ == READY && state.status == "True"),
+            is_leaving,
             owner: owner_references.iter().flatten().next().map(|owner| owner.uid.clone()),
             owner_created: None,
         })
@@ -202,13 +217,18 @@ pub fn of_service<'a>(pods: &'a [Seen], service: &str) -> impl Iterator<Item = &
 }
 
 /// As [`discover`](mod@crate::discover) has them. A release is as old as its ReplicaSet: its pods may all have been made again, on
-/// other nodes. Where something else made them, as old as the first that is still there.
+/// other nodes. Where something else made them, as old as the first that is still there. A pod that is being deleted makes no release
+/// older that has others: of a new build under the name of an old one both have pods for a while.
 pub fn by_release<'a>(pods: impl Iterator<Item = &'a Seen>) -> Vec<discover::Pod> {
+    let pods: Vec<&Seen> = pods.collect();
+    let stays: BTreeSet<&String> =
+        pods.iter().filter(|pod| !pod.is_leaving).filter_map(|pod| pod.release.as_ref()).collect();
+    let counts = |pod: &&Seen| !pod.is_leaving || pod.release.as_ref().is_some_and(|release| !stays.contains(release));
     let known = |pod: &Seen| {
         let (release, since) = (pod.release.clone()?, pod.owner_created.unwrap_or(pod.created));
         Some(discover::Pod { release, since, ready: pod.is_ready })
     };
-    pods.filter_map(known).collect()
+    pods.iter().copied().filter(counts).filter_map(known).collect()
 }
 
 #[cfg(test)]
@@ -294,6 +314,24 @@ mod tests {
         let owned = Seen { owner_created: Some(older), ..alone.clone() };
         let since: Vec<_> = by_release([&alone, &owned].into_iter()).into_iter().map(|pod| pod.since).collect();
         assert_eq!(since, [alone.created, older]);
+    }
+
+    /// The kubelet says Ready until its containers are gone.
+    #[test]
+    fn one_that_is_being_deleted_takes_no_requests() {
+        let mut going = pod();
+        going["metadata"]["deletionTimestamp"] = "2026-01-01T01:00:00Z".into();
+        let mut read: Pod = serde_json::from_value(going).unwrap();
+        strip(&mut read);
+        let going = Seen::of(&read).unwrap();
+        assert!(!going.is_ready && going.is_leaving);
+        let next = Seen { created: "2026-01-01T01:00:00Z".parse().unwrap(), is_leaving: false, ..going.clone() };
+        let ages = |pods: &[&Seen]| -> Vec<Timestamp> {
+            by_release(pods.iter().copied()).into_iter().map(|pod| pod.since).collect()
+        };
+        assert_eq!(ages(&[&going, &next]), [next.created]);
+        let other = Seen { release: Some("v1".to_owned()), ..next.clone() };
+        assert_eq!(ages(&[&going, &other]), [going.created, other.created], "the last of its release");
     }
 
     #[test]

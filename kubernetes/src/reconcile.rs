@@ -3,6 +3,7 @@
 //! Nothing is done on a guess. Where something does not fit, what was guarded before is judged on, but not acted on, and a
 //! condition says why and what to do.
 
+mod targets;
 mod unready;
 
 use std::collections::BTreeMap;
@@ -13,12 +14,14 @@ use kube::ResourceExt as _;
 pub use unready::Unready;
 
 use crate::{
+    clocks::Clocks,
     delegates::Family,
     discover::{self, NoTrial, Pair, discover},
-    plan::{self, Obstacle, Plan},
+    plan,
     pods::{self, Seen},
     release_guard::{Action, ReleaseGuard, TargetRef},
 };
+use targets::{is_tidied, planned, told, unlabelled};
 
 /// What is known of a target.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +45,12 @@ pub struct Around<'a> {
     pub pods: Result<&'a [Seen], &'a str>,
     /// What was guarded before.
     pub before: Option<&'a Pair>,
+    /// Whether its candidate had all requests when that was looked at last.
+    pub promoted: bool,
     /// Who guards its service already.
     pub taken: Option<&'a str>,
+    /// What is known of the nodes' clocks.
+    pub clocks: &'a Clocks,
     /// By our own clock.
     pub now: Timestamp,
 }
@@ -57,6 +64,8 @@ pub enum Outcome {
         pair: Pair,
         /// What should be mended all the same.
         note: Option<Unready>,
+        /// Whether the candidate has all requests: its trial is over, and of what gets requests next nothing is known.
+        promoted: bool,
     },
     /// Do not act.
     Wait {
@@ -64,6 +73,8 @@ pub enum Outcome {
         why: Unready,
         /// What was guarded before is judged on.
         judged: Option<Pair>,
+        /// As above.
+        promoted: bool,
     },
 }
 
@@ -71,9 +82,10 @@ pub enum Outcome {
 pub fn reconcile(guard: &ReleaseGuard, around: &Around<'_>) -> Outcome {
     let before = around.before.filter(|before| is_as_named(guard, before));
     match found(guard, around, before) {
-        Ok((pair, note)) => Outcome::Guard { pair, note },
-        Err(why @ Unready::Taken { .. }) => Outcome::Wait { why, judged: None },
-        Err(why) => Outcome::Wait { why, judged: before.cloned() },
+        Ok(Found { pair, over: Some(why), promoted, .. }) => Outcome::Wait { why, judged: Some(pair), promoted },
+        Ok(Found { pair, note, promoted, .. }) => Outcome::Guard { pair, note, promoted },
+        Err(why @ Unready::Taken { .. }) => Outcome::Wait { why, judged: None, promoted: false },
+        Err(why) => Outcome::Wait { why, judged: before.cloned(), promoted: before.is_some() && around.promoted },
     }
 }
 
@@ -81,16 +93,36 @@ pub fn reconcile(guard: &ReleaseGuard, around: &Around<'_>) -> Outcome {
 pub fn owners<'a>(guards: impl Iterator<Item = &'a ReleaseGuard>) -> BTreeMap<&'a str, String> {
     let mut oldest: BTreeMap<&str, (Option<Timestamp>, String)> = BTreeMap::new();
     for guard in guards {
-        let this = (guard.metadata.creation_timestamp.as_ref().map(|time| time.0), full_name(guard));
+        let this = age(guard);
         let known = oldest.entry(&guard.spec.service).or_insert_with(|| this.clone());
         *known = this.min(known.clone());
     }
     oldest.into_iter().map(|(service, (_, name))| (service, name)).collect()
 }
 
+/// By which ReleaseGuards come one after the other, the oldest first; those of the same second by name.
+pub fn age(guard: &ReleaseGuard) -> (Option<Timestamp>, String) {
+    (guard.metadata.creation_timestamp.as_ref().map(|time| time.0), full_name(guard))
+}
+
 /// As `namespace/name`.
 pub fn full_name(guard: &ReleaseGuard) -> String {
     format!("{}/{}", guard.namespace().unwrap_or_default(), guard.name_any())
+}
+
+/// What is guarded.
+struct Found {
+    pair: Pair,
+    note: Option<Unready>,
+    promoted: bool,
+    /// Its trial is over and one of the two is gone: there is nothing to mend, and nothing to roll back.
+    over: Option<Unready>,
+}
+
+impl Found {
+    fn on_trial(pair: Pair) -> Self {
+        Found { pair, note: None, promoted: false, over: None }
+    }
 }
 
 /// Whether the spec does not say otherwise.
@@ -99,7 +131,7 @@ fn is_as_named(guard: &ReleaseGuard, pair: &Pair) -> bool {
     fits(&guard.spec.baseline, &pair.baseline) && fits(&guard.spec.candidate, &pair.candidate)
 }
 
-fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Result<(Pair, Option<Unready>), Unready> {
+fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Result<Found, Unready> {
     if let Some(by) = around.taken {
         return Err(Unready::Taken { service: guard.spec.service.clone(), by: by.to_owned() });
     }
@@ -122,11 +154,24 @@ fn found(guard: &ReleaseGuard, around: &Around<'_>, before: Option<&Pair>) -> Re
         }
         objects.push((target, family));
     }
-    let (pair, mut note) = pair(guard, &objects, around, before).map_err(|why| nowhere(guard, &objects, why))?;
-    if acts {
-        note = planned(guard, &objects, &pair)?.or(note);
+    let pods = around.pods.map(|pods| pods::by_release(pods::of_service(pods, &guard.spec.service)));
+    let mut found = pair(guard, &objects, pods.as_deref().map_err(|why| *why), around, before)
+        .map_err(|why| nowhere(guard, &objects, why))?;
+    if found.over.is_some() {
+        return Ok(found);
     }
-    Ok((pair, note.or_else(|| skewed(guard, around))))
+    let is_between = found.note.is_some();
+    if acts {
+        let is_tidied = |why: &Unready| is_between && is_tidied(why, found.promoted);
+        match planned(guard, &objects, &found.pair) {
+            Ok(first) => found.note = first.filter(|why| !is_tidied(why)).or(found.note),
+            Err(why) if is_tidied(&why) => return Ok(Found { over: found.note.take(), ..found }),
+            Err(why) => return Err(why),
+        }
+    }
+    let unlabelled = unlabelled(guard, &objects, pods.as_deref().unwrap_or_default(), &found.pair);
+    found.note = unlabelled.or(found.note).or_else(|| skewed(guard, around));
+    Ok(found)
 }
 
 /// Where nothing sends requests to the service: which delegates were looked at for it.
@@ -140,69 +185,72 @@ fn nowhere(guard: &ReleaseGuard, objects: &[(&TargetRef, &Family)], why: Unready
     }
 }
 
-/// As `VirtualService shop/shop`.
-fn told(guard: &ReleaseGuard, target: &TargetRef) -> String {
-    let namespace = guard.namespace().unwrap_or_default();
-    target.object(&namespace).map_or_else(|_| target.name.clone(), |object| object.to_string())
-}
-
 /// As the spec names them, or as found.
 fn pair(
     guard: &ReleaseGuard,
     objects: &[(&TargetRef, &Family)],
+    pods: Result<&[discover::Pod], &str>,
     around: &Around<'_>,
     before: Option<&Pair>,
-) -> Result<(Pair, Option<Unready>), Unready> {
+) -> Result<Found, Unready> {
     if let Some(pair) = guard.spec.pair() {
         // Named ones need no pods that say their release. But where they do, and all of the baseline's are down, nobody would be left.
-        let pods = around.pods.map(|pods| pods::by_release(pods::of_service(pods, &guard.spec.service)));
-        return match discover::is_served(&pods.unwrap_or_default(), &pair.baseline) {
+        return match discover::is_served(pods.unwrap_or_default(), &pair.baseline) {
             Err(why @ NoTrial::BaselineNotReady { .. }) => Err(why.into()),
-            _ => Ok((pair, None)),
+            _ => Ok(Found::on_trial(pair)),
         };
     }
     let namespace = guard.namespace().unwrap_or_default();
-    let pods = around.pods.map_err(|why| Unready::NotWatched { what: "pods".to_owned(), why: why.to_owned() })?;
-    let pods = pods::by_release(pods::of_service(pods, &guard.spec.service));
+    let pods = pods.map_err(|why| Unready::NotWatched { what: "pods".to_owned(), why: why.to_owned() })?;
+    // What was promoted is stable, and a release of the other's name that comes next is another one.
+    let running = before.filter(|_| !around.promoted);
     let mut each: Vec<Result<Pair, NoTrial>> = objects
         .iter()
         .flat_map(|(target, family)| family.parts().map(move |object| (target, object)))
-        .map(|(target, object)| discover(object, target, &namespace, &pods, before).or_else(|why| named(guard, why)))
+        .map(|(target, object)| discover(object, target, &namespace, pods, running).or_else(|why| named(guard, why)))
         .collect();
     if each.is_empty() {
-        each.push(discover::newest(&pods, before).or_else(|why| named(guard, why)));
+        each.push(discover::newest(pods, running).or_else(|why| named(guard, why)));
     }
     let mut pairs = Vec::new();
-    let mut between = None;
+    let mut between = Vec::new();
     for one in each {
         match one {
             Ok(pair) if pairs.contains(&pair) => {}
             Ok(pair) => pairs.push(pair),
             // A route that has only one release may be for testers, and between two trials all have.
             // Of a root that has nothing to do with them itself nothing is told.
-            Err(why @ NoTrial::OneRelease { .. }) => {
-                between = between.filter(|between: &NoTrial| between.release().is_some()).or(Some(why));
-            }
+            Err(NoTrial::OneRelease { release }) => between.extend(release),
             Err(why) => return Err(why.into()),
         }
     }
-    let (pair, note) = match (pairs.as_slice(), between) {
-        ([pair], _) => (pair.clone(), None),
-        ([one, other, ..], _) => return Err(Unready::Disagree { one: one.clone(), other: other.clone() }),
-        // The candidate is out of traffic, or has all of it: it is kept in sight until the next one comes.
-        ([], Some(why @ NoTrial::OneRelease { .. })) => match (before, why.release()) {
-            (Some(before), Some(release)) if release == before.baseline || release == before.candidate => {
-                (before.clone(), Some(why.into()))
-            }
-            _ => return Err(why.into()),
-        },
-        ([], why) => return Err(why.unwrap_or(NoTrial::OneRelease { release: None }).into()),
+    let mut found = match pairs.as_slice() {
+        [pair] => Found::on_trial(pair.clone()),
+        [one, other, ..] => return Err(Unready::Disagree { one: one.clone(), other: other.clone() }),
+        [] => kept(before, &between)?,
     };
-    if !is_as_named(guard, &pair) {
-        return Err(Unready::NotAsNamed { pair });
+    if !is_as_named(guard, &found.pair) {
+        return Err(Unready::NotAsNamed { pair: found.pair });
     }
-    discover::is_served(&pods, &pair.baseline)?;
-    Ok((pair, note))
+    match discover::is_served(pods, &found.pair.baseline) {
+        // What was promoted needs no baseline.
+        Err(_) if found.promoted => found.over = found.note.take(),
+        served => served?,
+    }
+    Ok(found)
+}
+
+/// The candidate is out of traffic, or has all of it: it is kept in sight until the next one comes.
+fn kept(before: Option<&Pair>, between: &[String]) -> Result<Found, NoTrial> {
+    let release = between.first().cloned();
+    let is_one_of = |pair: &&Pair| release.as_ref().is_some_and(|one| *one == pair.baseline || *one == pair.candidate);
+    match before.filter(is_one_of) {
+        Some(pair) => {
+            let promoted = between.iter().all(|release| *release == pair.candidate);
+            Ok(Found { pair: pair.clone(), note: Some(NoTrial::OneRelease { release }.into()), promoted, over: None })
+        }
+        None => Err(NoTrial::OneRelease { release }),
+    }
 }
 
 /// Where the ages do not tell which is which, but the spec does.
@@ -215,29 +263,10 @@ fn named(guard: &ReleaseGuard, why: NoTrial) -> Result<Pair, NoTrial> {
     Ok(if is_as_named(guard, pair) { pair.clone() } else { turned })
 }
 
-/// Whether a rollback could be written to every target, and what should be mended in it.
-fn planned(guard: &ReleaseGuard, objects: &[(&TargetRef, &Family)], pair: &Pair) -> Result<Option<Unready>, Unready> {
-    let namespace = guard.namespace().unwrap_or_default();
-    let mut first: Option<Unready> = None;
-    for (target, family) in objects {
-        let intent = target.intent(&namespace, &pair.baseline, &pair.candidate);
-        let found = family.splits(&intent).map_err(|why| Unready::obstacle(told(guard, target), why.into()))?;
-        let (name, object) = found;
-        let told = || name.map_or_else(|| told(guard, target), ToString::to_string);
-        let notes: Vec<Obstacle> = match plan::plan(object, &intent) {
-            Plan::Refused(obstacle) => return Err(Unready::obstacle(told(), obstacle)),
-            Plan::Change(change) => change.notes,
-            Plan::InEffect { notes } => notes,
-        };
-        first = first.or_else(|| notes.into_iter().next().map(|note| Unready::obstacle(told(), note)));
-    }
-    Ok(first)
-}
-
 /// A node whose clock is off. Ages are told by the API server's clock, so that nothing depends on it here.
 fn skewed(guard: &ReleaseGuard, around: &Around<'_>) -> Option<Unready> {
-    let mut pods = pods::of_service(around.pods.ok()?, &guard.spec.service);
-    pods.find_map(|pod| Some(Unready::ClockSkew { node: pod.node.clone(), seconds: pod.skew_s(around.now)? }))
+    let pods = pods::of_service(around.pods.ok()?, &guard.spec.service);
+    around.clocks.skew(pods, around.now).map(Unready::ClockSkew)
 }
 
 #[cfg(test)]

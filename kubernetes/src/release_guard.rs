@@ -42,15 +42,10 @@ pub(crate) const RELEASE: &str = "{release}";
     doc = "Watches the latency of a service's candidate release and takes it out of traffic when it is slower than the baseline.",
     printcolumn(name = "Service", type_ = "string", json_path = ".spec.service"),
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidate"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Ratio", type_ = "string", json_path = ".status.ratio.text"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        priority = "1"
-    ),
     printcolumn(name = "Needs", type_ = "string", json_path = ".status.needed.text", priority = "1"),
     printcolumn(name = "Action", type_ = "string", json_path = ".spec.action", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -160,7 +155,7 @@ pub struct TargetRef {
     /// Its name.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// The destination host whose weights are changed, such as shop. With {release} in it, each release has one of its own.
+    /// The destination host whose weights are changed, such as shop; as it is written there, where the cluster's domain is not cluster.local. With {release} in it, each release has one of its own.
     #[schemars(length(min = 1, max = 253))]
     pub host: String,
     /// How a release's subset is named, with {release} in it. Without it, and without {release} in the host: as the release.

@@ -43,6 +43,8 @@ struct Stored {
     /// Each as `METHOD path?query`.
     asked: Vec<String>,
     is_down: bool,
+    /// Patches of paths that end like this are refused.
+    forbidden: Option<String>,
 }
 
 type Shared = Arc<Mutex<Stored>>;
@@ -149,6 +151,11 @@ impl Cluster {
         let mut stored = self.lock();
         stored.served = Served::of(resources);
         stored.watchers.clear();
+    }
+
+    /// Refuses patches of paths that end like this, or of none again.
+    pub fn forbid(&self, ending: Option<&str>) {
+        self.lock().forbidden = ending.map(str::to_owned);
     }
 
     /// What it was asked, each as `METHOD path?query`.
@@ -290,6 +297,9 @@ async fn answer(request: Request<Incoming>, stored: Shared) -> Result<Answer, In
             }
             Err(_) => refused(StatusCode::BAD_REQUEST, "BadRequest"),
         },
+        Method::PATCH if stored.forbidden.as_ref().is_some_and(|ending| path.ends_with(ending.as_str())) => {
+            refused(StatusCode::FORBIDDEN, "Forbidden")
+        }
         Method::PATCH => stored.patch(&head, path, &body),
         Method::DELETE => match stored.objects.remove(path) {
             Some(object) => {

@@ -14,6 +14,9 @@ pub(super) struct Options {
     /// The namespace of the service
     #[arg(long, value_name = "NAMESPACE", default_value = "default")]
     guard: String,
+    /// The namespace of the gateway, with `--vantage gateway`
+    #[arg(long, value_name = "NAMESPACE", default_value = "istio-ingress")]
+    gateway: String,
     /// The service on trial, as the filter labels it
     #[arg(long)]
     service: String,
@@ -29,15 +32,31 @@ pub(super) struct Options {
     /// How the filter is attached
     #[arg(long, value_enum, default_value = "access-logger")]
     attach: Attachment,
-    /// What else to install; may be given several times
+    /// The NATS servers, with `--with nats`
+    #[arg(long, value_name = "nats://HOST:PORT,...", value_parser = super::nats, default_value = "nats://nats.nats.svc.cluster.local:4222")]
+    nats: String,
+    /// What else to install, or how; may be given several times
     #[arg(long, value_enum, value_name = "WHAT")]
     with: Vec<Extra>,
 }
 
 #[allow(clippy::print_stdout, reason = "the answer of a command line tool")]
 pub(super) fn run(options: Options) -> anyhow::Result<()> {
-    let Options { namespace, image, guard, service, baseline, candidate, vantage, attach, with, print: _ } = options;
-    let names = Names { namespace, image, guard, service, baseline, candidate };
+    let Options {
+        namespace,
+        image,
+        guard,
+        gateway,
+        service,
+        baseline,
+        candidate,
+        vantage,
+        attach,
+        nats,
+        with,
+        print: _,
+    } = options;
+    let names = Names { namespace, image, guard, gateway, service, baseline, candidate, nats };
     print!("{}", install::render(&names, vantage, attach, &with)?);
     Ok(())
 }

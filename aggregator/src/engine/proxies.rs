@@ -1,6 +1,9 @@
 //! What the filters of each proxy delivered, held against what the proxy says itself.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serin_proto::v1::{self, ProxyReporter};
 
@@ -92,6 +95,13 @@ pub(crate) fn merge(all: impl IntoIterator<Item = v1::Proxy>) -> Vec<v1::Proxy> 
     merged
 }
 
+/// The requests that these proxies lack, given what other aggregators know of them.
+pub(crate) fn missing(lacking: Vec<v1::Proxy>, theirs: Vec<v1::Proxy>) -> u64 {
+    let nodes: BTreeSet<String> = lacking.iter().map(|proxy| proxy.node_id.clone()).collect();
+    let theirs = theirs.into_iter().filter(|proxy| nodes.contains(&proxy.node_id));
+    merge(lacking.into_iter().chain(theirs)).iter().fold(0, |sum, proxy| sum.saturating_add(proxy.missing))
+}
+
 fn one(node_id: String, known: &[v1::Proxy]) -> v1::Proxy {
     let mut reporters: BTreeMap<(u64, u32), ProxyReporter> = BTreeMap::new();
     for reporter in known.iter().flat_map(|proxy| &proxy.reporters) {
@@ -151,6 +161,15 @@ mod tests {
         assert_eq!(shown(&merge([told(1_134), other.clone()])), [("a", 2, 1_200, Some(1_234), 34)]);
         assert_eq!(shown(&merge([other, told(1_000)])), [("a", 2, 1_200, Some(1_234), 0)]);
         assert_eq!(shown(&merge([told(7)])), [("a", 1, 100, Some(1_234), 7)], "alone it stays as it is");
+    }
+
+    #[test]
+    fn what_is_missing_at_all_is_of_the_proxies_that_lack_something_here() {
+        let here = |node, missing| proxy(node, Some(1_234), missing, vec![reporter(1, 100, 1)]);
+        let theirs = || vec![proxy("a", None, 0, vec![reporter(2, 1_100, 1)]), here("c", 50)];
+        assert_eq!(missing(Vec::new(), theirs()), 0);
+        assert_eq!(missing(vec![here("a", 1_134), here("b", 7)], theirs()), 34 + 7);
+        assert_eq!(missing(vec![here("a", 1_134), here("b", 7)], Vec::new()), 1_134 + 7);
     }
 
     #[test]

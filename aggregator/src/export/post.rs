@@ -37,7 +37,7 @@ impl Post {
             .body(Full::from(body))
             .map_err(|error| error.to_string())?;
         let answer = tokio::time::timeout(ANSWER_WITHIN, async {
-            let answer = self.client.request(request).await.map_err(|error| error.to_string())?;
+            let answer = self.client.request(request).await.map_err(|error| https::why(&error))?;
             let status = answer.status();
             if status.is_success() {
                 return Ok(());

@@ -77,7 +77,9 @@ struct Controller {
     leader: Leader,
     throttle: Throttle,
     telling: BTreeMap<String, Telling>,
-    writes: JoinSet<(String, Result<(), String>)>,
+    writes: JoinSet<(String, Option<Result<(), String>>)>,
+    /// Why the last status of a ReleaseGuard was not written.
+    unwritten: BTreeMap<String, String>,
     began: UnixMicros,
 }
 
@@ -92,6 +94,7 @@ pub async fn run(cluster: Cluster, config: Kubernetes, configured: BTreeSet<Stri
         throttle: Throttle::default(),
         telling: BTreeMap::new(),
         writes: JoinSet::new(),
+        unwritten: BTreeMap::new(),
         began: shell::now(),
         client,
         engine,
@@ -113,9 +116,8 @@ pub async fn run(cluster: Cluster, config: Kubernetes, configured: BTreeSet<Stri
                 }
             }
             Some(written) = controller.writes.join_next() => {
-                if let Ok((guard, Err(why))) = written {
-                    tracing::warn!("the status of ReleaseGuard {guard} is not written: {why}");
-                    controller.throttle.failed(&guard);
+                if let Ok((guard, Some(written))) = written {
+                    controller.wrote(guard, written);
                 }
             }
         }
@@ -139,6 +141,23 @@ impl Controller {
         true
     }
 
+    /// It is tried again; what is said of it is said once.
+    fn wrote(&mut self, guard: String, written: Result<(), String>) {
+        match written {
+            Ok(()) if self.unwritten.remove(&guard).is_some() => {
+                tracing::info!("the status of ReleaseGuard {guard} is written again");
+            }
+            Ok(()) => {}
+            Err(why) => {
+                self.throttle.failed(&guard);
+                if self.unwritten.get(&guard) != Some(&why) {
+                    tracing::warn!("the status of ReleaseGuard {guard} is not written: {why}");
+                    self.unwritten.insert(guard, why);
+                }
+            }
+        }
+    }
+
     /// What the engine is to be told of what changed.
     fn look(&mut self) -> Vec<Event> {
         let (guards, unread) = self.watches.guards();
@@ -152,6 +171,7 @@ impl Controller {
         let events = self.guards.reconcile(&world);
         self.telling.retain(|name, _| self.guards.is_kept(name));
         self.throttle.retain(|name| self.guards.is_kept(name));
+        self.unwritten.retain(|name, _| self.guards.is_kept(name));
         events
     }
 
@@ -182,8 +202,9 @@ impl Controller {
             if telling.uid != kept.guard.uid() {
                 *telling = Telling::of(kept, self.began);
             }
-            let Kept { guard, ready, pair, .. } = kept;
-            let known = Known { guard, ready, pair: pair.as_ref(), verdict, began, decision };
+            let Kept { guard, ready, pair, promoted, .. } = kept;
+            let (pair, promoted) = (pair.as_ref(), *promoted);
+            let known = Known { guard, ready, pair, promoted, verdict, began, decision };
             let status = status(&known, &telling.conditions, now());
             let news = telling.told.news(ready, verdict, decision);
             telling.conditions.clone_from(&status.conditions);
@@ -223,7 +244,7 @@ async fn write(
     guard: Arc<ReleaseGuard>,
     status: Option<ReleaseGuardStatus>,
     news: Vec<News>,
-) -> (String, Result<(), String>) {
+) -> (String, Option<Result<(), String>>) {
     let name = full_name(&guard);
     for event in news {
         let published = timeout(REQUEST, recorder.publish(&event, &guard.object_ref(&()))).await;
@@ -234,7 +255,7 @@ async fn write(
         };
         tracing::warn!("the event {} of ReleaseGuard {name} is not written: {why}", event.reason);
     }
-    let Some(status) = status else { return (name, Ok(())) };
+    let Some(status) = status else { return (name, None) };
     // With its uid, so that one that was made anew meanwhile does not get what is known of the old one.
     let body = json!({
         "apiVersion": ReleaseGuard::api_version(&()),
@@ -251,7 +272,7 @@ async fn write(
         Ok(Err(error)) => Err(with_remedy(chain(&error))),
         Err(_) => Err("the API server does not answer".to_owned()),
     };
-    (name, written)
+    (name, Some(written))
 }
 
 /// A field that the installed CRD does not have: the API server takes nothing of such a status (and answers 500).

@@ -10,6 +10,7 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use serin_kubernetes::{
+    clocks::Clocks,
     discover::Pair,
     pods::{self, Seen},
     reconcile::{self, Around, Outcome, Target, Unready, full_name, reconcile},
@@ -44,6 +45,8 @@ pub(super) struct Kept {
     pub(super) ready: Ready,
     /// What is judged.
     pub(super) pair: Option<Pair>,
+    /// Whether its candidate has all requests.
+    pub(super) promoted: bool,
     service: Option<Arc<Service>>,
     starts: Starts,
     /// The trial that an earlier run left, until the engine is told of it.
@@ -73,6 +76,7 @@ pub(super) struct Guards {
     starts: BTreeMap<String, Starts>,
     /// Services that the configuration guards.
     configured: BTreeSet<String>,
+    clocks: Clocks,
 }
 
 impl Ready {
@@ -117,7 +121,12 @@ impl Guards {
     /// What the engine is to be told now.
     pub(super) fn reconcile(&mut self, world: &World<'_>) -> Vec<Event> {
         let is_there = |guard: &&Arc<ReleaseGuard>| guard.metadata.deletion_timestamp.is_none();
-        let guards: Vec<&Arc<ReleaseGuard>> = world.guards.iter().filter(is_there).collect();
+        let mut guards: Vec<&Arc<ReleaseGuard>> = world.guards.iter().filter(is_there).collect();
+        // Of too many the oldest are heard.
+        guards.sort_by_cached_key(|guard| reconcile::age(guard));
+        let namespaces: BTreeSet<String> = guards.iter().filter_map(|guard| guard.namespace()).collect();
+        let pods: Vec<&[Seen]> = namespaces.iter().filter_map(|of| (world.pods)(of)?.ok()).collect();
+        self.clocks.look(pods.iter().copied().flatten(), world.now);
         let owners = reconcile::owners(guards.iter().map(|guard| guard.as_ref()));
         let mut kept = BTreeMap::new();
         let mut acting = 0;
@@ -137,7 +146,7 @@ impl Guards {
                     format!("there are over {MAX_GUARDS} ReleaseGuards: delete some, or run a serin for each part");
                 Some(wait(guard, before, &Unready::Invalid(why), None))
             } else {
-                look(guard, world, before, taken)
+                look(guard, world, &self.clocks, before, taken)
             };
             let earlier = before.map_or_else(|| Earlier::of(guard), |before| before.earlier.clone());
             // What is not known yet stays as it was.
@@ -164,7 +173,13 @@ impl Guards {
 }
 
 /// `None` as long as not all of what it needs was listed.
-fn look(guard: &Arc<ReleaseGuard>, world: &World<'_>, before: Option<&Kept>, taken: Option<&str>) -> Option<Kept> {
+fn look(
+    guard: &Arc<ReleaseGuard>,
+    world: &World<'_>,
+    clocks: &Clocks,
+    before: Option<&Kept>,
+    taken: Option<&str>,
+) -> Option<Kept> {
     let namespace = guard.namespace().unwrap_or_default();
     let targets = guard.spec.targets.iter().map(|target| (world.target)(&namespace, target));
     let targets: Vec<Target> = targets.collect::<Option<_>>()?;
@@ -172,27 +187,23 @@ fn look(guard: &Arc<ReleaseGuard>, world: &World<'_>, before: Option<&Kept>, tak
     // After a restart: what the status says.
     let status = guard.status.as_ref();
     let shown = || Some(Pair { baseline: status?.baseline.clone()?, candidate: status?.candidate.clone()? });
-    let pair = match before {
-        Some(before) => before.pair.clone(),
-        None => shown(),
+    let (pair, promoted) = match before {
+        Some(before) => (before.pair.clone(), before.promoted),
+        None => (shown(), status.is_some_and(|status| status.promoted)),
     };
-    let around = Around { targets: &targets, pods, before: pair.as_ref(), taken, now: world.now };
-    let starts = starts(guard, pods.unwrap_or_default(), world.now);
-    let (pair, note) = match reconcile(guard, &around) {
-        Outcome::Guard { pair, note } => (pair, note),
-        Outcome::Wait { why, judged } => return Some(Kept { starts, ..wait(guard, before, &why, judged) }),
+    let around = Around { targets: &targets, pods, before: pair.as_ref(), promoted, taken, clocks, now: world.now };
+    let starts = starts(guard, pods.unwrap_or_default(), clocks);
+    let (pair, note, promoted) = match reconcile(guard, &around) {
+        Outcome::Guard { pair, note, promoted } => (pair, note, promoted),
+        Outcome::Wait { why, judged, promoted } => {
+            return Some(Kept { starts, promoted, ..wait(guard, before, &why, judged) });
+        }
     };
     Some(match service::of(&guard.spec, &namespace, &pair) {
         Ok(service) => {
             let ready = note.map_or_else(|| Ready::guarding(&pair), |note| Ready::of(true, &note));
-            Kept {
-                guard: Arc::clone(guard),
-                ready,
-                pair: Some(pair),
-                service: Some(Arc::new(service)),
-                starts,
-                earlier: None,
-            }
+            let (guard, service) = (Arc::clone(guard), Some(Arc::new(service)));
+            Kept { guard, ready, pair: Some(pair), promoted, service, starts, earlier: None }
         }
         Err(why) => {
             let judged = before.and_then(|before| before.pair.clone());
@@ -211,12 +222,14 @@ fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged:
     });
     let pair = judged.filter(|_| held.is_some());
     let starts = before.map(|before| before.starts.clone()).unwrap_or_default();
-    Kept { guard: Arc::clone(guard), ready: Ready::of(false, why), pair, service: held, starts, earlier: None }
+    let promoted = before.is_some_and(|before| before.promoted);
+    let (guard, ready) = (Arc::clone(guard), Ready::of(false, why));
+    Kept { guard, ready, pair, promoted, service: held, starts, earlier: None }
 }
 
 /// When the pods of a service were started, by name and by address. Where a node's clock is off, nobody knows.
-fn starts(guard: &ReleaseGuard, pods: &[Seen], now: Timestamp) -> Starts {
-    let known = pods::of_service(pods, &guard.spec.service).filter(|pod| pod.skew_s(now).is_none());
+fn starts(guard: &ReleaseGuard, pods: &[Seen], clocks: &Clocks) -> Starts {
+    let known = pods::of_service(pods, &guard.spec.service).filter(|pod| clocks.vouch_for(pod));
     let known = known.filter_map(|pod| Some((pod, u64::try_from(pod.started?.as_second()).ok()?)));
     let both = known.flat_map(|(pod, second)| [(pod.name.clone(), second), (pod.ip.clone(), second)]);
     both.filter(|(name, _)| !name.is_empty()).collect()

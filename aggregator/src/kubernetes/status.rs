@@ -21,6 +21,7 @@ pub(super) struct Known<'a> {
     pub(super) guard: &'a ReleaseGuard,
     pub(super) ready: &'a Ready,
     pub(super) pair: Option<&'a Pair>,
+    pub(super) promoted: bool,
     pub(super) verdict: Option<&'a Verdict>,
     /// The second in which its running trial began.
     pub(super) began: Option<u64>,
@@ -48,7 +49,8 @@ pub(super) fn status(known: &Known<'_>, earlier: &[Condition], now: Timestamp) -
     }
     match decision.and_then(|decision| decision.events.last()) {
         Some(last) => {
-            let is_rolled_back = matches!(last.stage(), DecisionStage::Written | DecisionStage::Confirmed);
+            use DecisionStage::{Confirmed, NotKnown, Written};
+            let is_rolled_back = matches!(last.stage(), Written | Confirmed | NotKnown);
             set("RolledBack", is_rolled_back, &camel(&last.stage().word()), &last.sentence);
         }
         None => conditions.retain(|condition| condition.type_ != "RolledBack"),
@@ -60,6 +62,7 @@ pub(super) fn status(known: &Known<'_>, earlier: &[Condition], now: Timestamp) -
         observed_generation: known.guard.metadata.generation,
         baseline: known.pair.map(|pair| pair.baseline.clone()),
         candidate: known.pair.map(|pair| pair.candidate.clone()),
+        promoted: known.promoted,
         trial_start_time: verdict.and(known.began).and_then(time),
         verdict: verdict.and_then(|verdict| state(verdict.state())),
         sentence: verdict.map(|verdict| verdict.sentence.clone()),
@@ -83,9 +86,8 @@ pub(super) fn noticed(status: &ReleaseGuardStatus) -> String {
     let needed = status.needed.as_ref().map(|needed| &needed.text);
     let said = |condition: &Condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone());
     let conditions: Vec<_> = status.conditions.iter().map(said).collect();
-    let ReleaseGuardStatus { observed_generation, baseline, candidate, trial_start_time, verdict, sentence, .. } =
-        status;
-    let trial = (baseline, candidate, trial_start_time);
+    let ReleaseGuardStatus { observed_generation, baseline, candidate, promoted, verdict, sentence, .. } = status;
+    let trial = (baseline, candidate, promoted, &status.trial_start_time);
     format!("{:?}", (observed_generation, trial, verdict, sentence, ratio, needed, conditions))
 }
 
@@ -174,7 +176,8 @@ mod tests {
     ) -> ReleaseGuardStatus {
         let pair = Pair { baseline: "v1".to_owned(), candidate: "v2".to_owned() };
         let (guard, ready) = (guard(), Ready::guarding(&pair));
-        let known = Known { guard: &guard, ready: &ready, pair: Some(&pair), verdict, began: Some(7), decision };
+        let (guard, ready, pair) = (&guard, &ready, Some(&pair));
+        let known = Known { guard, ready, pair, promoted: false, verdict, began: Some(7), decision };
         status(&known, earlier, Timestamp::from_second(second).unwrap())
     }
 
@@ -191,7 +194,7 @@ mod tests {
         assert_eq!(status.needed.as_ref().map(|needed| needed.text.as_str()), Some("1200 requests, 40 s"));
         assert_eq!(status.trial_start_time.as_ref().map(|time| time.0.as_second()), Some(7));
         assert_eq!(conditions(&status), ["Ready=True Guarding", "Regressed=False Gathering"]);
-        use DecisionStage::{Confirmed, Decided, NotInEffect, NotWritten, Written};
+        use DecisionStage::{Confirmed, Decided, NotInEffect, NotKnown, NotWritten, Written};
         let check = |stages: &[DecisionStage], told: &str| {
             let status = shown(Some(&verdict(VerdictState::Regressed)), Some(&decision(stages)), &[], 10);
             assert_eq!(conditions(&status), ["Ready=True Guarding", "Regressed=True Regressed", told]);
@@ -200,6 +203,7 @@ mod tests {
         check(&[Decided, Written], "RolledBack=True Written");
         check(&[Decided, Written, Confirmed], "RolledBack=True Confirmed");
         check(&[Decided, Written, NotInEffect], "RolledBack=False NotInEffect");
+        check(&[Decided, Written, NotKnown], "RolledBack=True NotKnown");
         check(&[Decided, NotWritten], "RolledBack=False NotWritten");
     }
 

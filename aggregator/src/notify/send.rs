@@ -35,7 +35,7 @@ pub(super) enum SendError {
     Refused(StatusCode),
     #[error("the receiver did not answer within {} s", WITHIN.as_secs())]
     Slow,
-    #[error("the receiver cannot be reached: {0}")]
+    #[error("the receiver cannot be reached: {}", https::why(.0))]
     Unreachable(legacy::Error),
 }
 

@@ -66,7 +66,8 @@ pub enum Obstacle {
     },
     /// No destination is the candidate.
     #[error(
-        "no route sends anything to {candidate}: check its name, and that this is the object that splits the traffic"
+        "no route sends anything to {candidate}: check its name, that this is the object that splits the traffic, and that host is written as \
+         there where the cluster's domain is not cluster.local"
     )]
     NoCandidate {
         /// As looked for.

@@ -2,6 +2,7 @@
 //! a person. Pure.
 
 use crate::{
+    clocks::Skew,
     discover::{NoTrial, Pair},
     plan::Obstacle,
 };
@@ -62,13 +63,16 @@ pub enum Unready {
     /// The rules cannot be read.
     #[error("{0}")]
     Invalid(String),
-    /// A node's clock is off.
-    #[error("the clock of node {node} is off by {seconds} s: mend its NTP; its pods' start is not taken into account")]
-    ClockSkew {
-        /// Which.
-        node: String,
-        /// Ahead, or behind when negative.
-        seconds: i64,
+    /// A node's clock is off, or our own.
+    #[error("{}", off(.0))]
+    ClockSkew(Skew),
+    /// Nothing says that the candidate is there.
+    #[error(
+        "{release} has a share but no pods with label version or release {release}: its requests may reach nobody, and it cannot be judged; label its pods, or give it weight 0"
+    )]
+    Unlabelled {
+        /// The candidate.
+        release: String,
     },
     /// There is no release on trial.
     #[error(transparent)]
@@ -103,9 +107,23 @@ impl Unready {
             Unready::Disagree { .. } => "TargetsDisagree",
             Unready::NotAsNamed { .. } => "NotAsNamed",
             Unready::Invalid(_) => "Invalid",
-            Unready::ClockSkew { .. } => "ClockSkew",
+            Unready::ClockSkew(_) => "ClockSkew",
+            Unready::Unlabelled { .. } => "NoPods",
             Unready::NoTrial(why) => why.reason(),
             Unready::Obstacle { obstacle, .. } => obstacle.reason(),
         }
+    }
+}
+
+fn off(Skew { node, seconds, others }: &Skew) -> String {
+    match others {
+        0 => format!(
+            "the clock of node {node} is off by {seconds} s: mend its NTP; its pods' start is not taken into account"
+        ),
+        others => format!(
+            "the clocks of {} nodes are ahead of serin's own by up to {seconds} s ({node}): theirs are wrong, or serin's own is; mend NTP \
+             there; their pods' start is not taken into account",
+            others + 1
+        ),
     }
 }

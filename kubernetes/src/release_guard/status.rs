@@ -20,6 +20,9 @@ pub struct ReleaseGuardStatus {
     /// The release on trial, as said or as found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<String>,
+    /// Whether the candidate has all requests: the next release is on trial against it, also one with the baseline's name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promoted: bool,
     /// When the running trial began: what came before is no evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial_start_time: Option<Time>,

@@ -44,6 +44,35 @@ fn a_condemned_release_stays_condemned_while_others_are_on_trial() {
     assert!(world.until(5, &healthy(), roll_back).is_some(), "and it is not let back in");
 }
 
+/// Blue and green: who was the baseline is on trial, judged anew; also where the name was condemned once and cleared since.
+#[test]
+fn a_name_that_was_the_baseline_is_judged_anew() {
+    let turned = || {
+        shop(|service| {
+            (service.baseline, service.candidate) = ("v2".into(), "v1".into());
+        })
+    };
+    let blue_fails = [delta("v2", Outcome::Success, 50), delta("v1", Outcome::ServerError, 50)];
+    let (mut world, _) = World::new(&without_services(), vec![]);
+    world.step(shop(|_| ()));
+    let green = world.until(60, &failing(), roll_back).unwrap();
+    world.step(written(green));
+    // A trial begins with the last minute.
+    assert_eq!(world.until(61, &rolled_back(), roll_back), None);
+    world.engine.clear("shop", "v2", world.now()).unwrap();
+    assert_eq!(world.until(5, &healthy(), roll_back), None);
+    assert_eq!(world.step(turned()), []);
+    assert!(world.engine.verdicts().all(|verdict| !verdict.condemned && verdict.candidate == "v1"));
+    let blue = world.until(60, &blue_fails, roll_back).expect("what is known of v1 as a baseline does not help it");
+    assert_ne!(blue, green);
+    world.step(written(blue));
+    world.step(shop(|_| ()));
+    assert!(world.engine.verdicts().all(|verdict| !verdict.condemned && verdict.candidate == "v2"));
+    assert_eq!(world.until(60, &healthy(), roll_back), None);
+    assert_eq!(world.step(turned()), [], "its rollback is in effect");
+    assert!(world.engine.verdicts().all(|verdict| verdict.condemned), "until a person clears it");
+}
+
 /// What was decided in a dry run is written once it is meant, as after a restart; and only once.
 #[test]
 fn a_dry_run_that_is_meant_now_is_written() {

@@ -39,8 +39,18 @@ fn seen_with(
     target: Option<Target>,
     pods: &[pods::Seen],
 ) -> Vec<String> {
+    seen_at(10_000, guards, seen, target, pods)
+}
+
+fn seen_at(
+    now: i64,
+    guards: &mut Guards,
+    seen: &[Arc<ReleaseGuard>],
+    target: Option<Target>,
+    pods: &[pods::Seen],
+) -> Vec<String> {
     let target = |_: &str, _: &TargetRef| target.clone();
-    let now = Timestamp::from_second(10_000).unwrap();
+    let now = Timestamp::from_second(now).unwrap();
     let world =
         World { guards: seen.to_vec(), unread: BTreeSet::new(), target: &target, pods: &|_| Some(Ok(pods)), now };
     let told = |event: Event| match event {
@@ -122,6 +132,30 @@ fn a_restart_goes_on_with_the_pair_of_the_status() {
     assert_eq!(seen(&mut guards, &[found], Some(Target::Missing)), ["guard shop v2 held"]);
 }
 
+/// Blue and green, across a restart between the promotion of v2 and the next v1.
+#[test]
+fn a_promotion_is_remembered() {
+    let found = |status: Value| {
+        guard("shop", |guard| {
+            guard["spec"].as_object_mut().unwrap().retain(|key, _| key != "baseline" && key != "candidate");
+            guard["status"] = status;
+        })
+    };
+    let (old, young) = ([pod("v1", 1_000), pod("v2", 2_000)], [pod("v1", 5_000), pod("v2", 2_000)]);
+    let shop = [found(json!({}))];
+    let mut guards = Guards::default();
+    let mut told = |split_as, pods| seen_with(&mut guards, &shop, Some(split(split_as)), pods);
+    assert_eq!(told([90, 10, 0], &old), ["guard shop v2 acting"]);
+    assert_eq!(told([0, 100, 0], &old), NONE);
+    assert_eq!(told([10, 90, 0], &young), ["guard shop v1 acting"]);
+    let after = |promoted: bool| {
+        let shop = [found(json!({ "baseline": "v1", "candidate": "v2", "promoted": promoted }))];
+        seen_with(&mut Guards::default(), &shop, Some(split([10, 90, 0])), &young)
+    };
+    assert_eq!(after(true), ["guard shop v1 acting"]);
+    assert_eq!(after(false), ["guard shop v2 acting"], "its trial goes on");
+}
+
 /// A restart in the middle of a trial: the engine is told once, after all that it needs to judge the past.
 #[test]
 fn a_restart_tells_which_trial_was_running() {
@@ -168,6 +202,24 @@ fn of_two_guards_of_a_service_the_older_one_is_heard() {
     assert!(configured.kept["prod/z"].ready.message.contains("guarded by serin.yaml already"));
 }
 
+/// The watch has them in any order.
+#[test]
+fn of_too_many_the_youngest_are_not_heard() {
+    let of = |at: usize| {
+        guard(&format!("shop-{at}"), |guard| {
+            guard["spec"]["service"] = format!("shop-{at}").into();
+            guard["metadata"]["creationTimestamp"] =
+                Timestamp::from_second(1_000_000 + at as i64).unwrap().to_string().into();
+        })
+    };
+    let mut all: Vec<Arc<ReleaseGuard>> = (0..MAX_GUARDS + 2).rev().map(of).collect();
+    all.rotate_left(500);
+    let mut guards = Guards::default();
+    assert_eq!(seen(&mut guards, &all, Some(canary())).len(), MAX_GUARDS);
+    let unheard = guards.kept().filter(|(_, kept)| !kept.ready.is_ready).map(|(name, _)| name.as_str());
+    assert_eq!(unheard.collect::<Vec<_>>(), ["prod/shop-1000", "prod/shop-1001"]);
+}
+
 /// Serin is older than its CRD, say.
 #[test]
 fn one_that_cannot_be_read_any_more_stays_as_it_was() {
@@ -203,6 +255,7 @@ fn the_engine_is_told_when_pods_were_started() {
     let pod = |name: &str, app: &str, started: i64| pods::Seen {
         name: name.to_owned(),
         ip: format!("ip-{name}"),
+        node: format!("of-{name}"),
         app: Some(app.to_owned()),
         started: Timestamp::from_second(started).ok(),
         ..pod("v2", 1_000)
@@ -216,6 +269,20 @@ fn the_engine_is_told_when_pods_were_started() {
     assert!(!first[1].contains("\"b\"") && !first[1].contains("\"c\""), "{first:?}");
     assert_eq!(told(&[pod("a", "shop", 2_000)]), NONE);
     assert!(told(&[pod("a", "shop", 3_000)])[0].contains("3000"));
+}
+
+/// Its node is a minute ahead. When our clock is where its start is, the engine would take it for a restart.
+#[test]
+fn a_start_that_was_in_the_future_is_never_told() {
+    let shop = [guard("shop", |_| ())];
+    let ahead = [pods::Seen { started: Timestamp::from_second(10_060).ok(), ..pod("v2", 9_999) }];
+    let mut guards = Guards::default();
+    let mut told = |now| seen_at(now, &mut guards, &shop, Some(canary()), &ahead);
+    let first = told(10_001);
+    assert!(first[0] == "guard shop v2 acting" && !first.iter().any(|told| told.contains("10060")), "{first:?}");
+    for now in [10_059, 10_060, 10_100, 13_000, 20_000] {
+        assert_eq!(told(now), NONE, "{now}");
+    }
 }
 
 /// What is seen of the target: `None` is an API server that has not told yet.
@@ -243,6 +310,7 @@ fn pod(release: &str, second: i64) -> pods::Seen {
         created: at(second),
         started: None,
         is_ready: true,
+        is_leaving: false,
         owner: None,
         owner_created: None,
     }

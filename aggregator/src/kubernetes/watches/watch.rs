@@ -245,7 +245,8 @@ mod tests {
             let status = Status::failure(message, reason).with_code(code);
             cause(&watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status))))
         };
-        assert_eq!(says("404 page not found", "Failed to parse error data", 404), "404 page not found (404)");
+        let unknown = says("404 page not found", "Failed to parse error data", 404);
+        assert!(unknown.ends_with("(404): are the CRDs installed?"), "{unknown}");
         assert_eq!(says("pods is forbidden", "Forbidden", 403), "pods is forbidden (403)");
     }
 }
