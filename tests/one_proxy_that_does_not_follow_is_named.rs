@@ -59,7 +59,7 @@ async fn one_proxy_that_does_not_follow_is_named() -> Result<()> {
     let (many, few) = (load(&follows, 400)?, load(&stuck, 20)?);
 
     let sentence = poll::until("client-7 to be named", DECIDED_WITHIN, async || {
-        Ok(told(&serin, DecisionStage::NotInEffect).await?)
+        told(&serin, DecisionStage::NotInEffect).await
     });
     let (decision, sentence) = sentence.await?;
     assert!(sentence.contains("client-7 ("), "{sentence}");

@@ -127,7 +127,8 @@ pub async fn weigh(cluster: &Cluster, service: &Service) -> Result<Vec<Option<f6
 /// Its controller sends the requests to the stable release then.
 async fn abort(cluster: &Cluster, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
     let (dry_run, candidate) = (service.rollback.dry_run, &service.candidate);
-    let done = match rollout::run(cluster.client(), namespace, name, candidate, dry_run, REQUEST).await {
+    let options = Options { dry_run, request: REQUEST, ..Options::default() };
+    let done = match rollout::run(cluster.client(), namespace, name, candidate, &options).await {
         Ok(true) => (true, format!("Rollout {namespace}/{name}: the update to {candidate} is aborted")),
         Ok(false) => (false, format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already")),
         Err(error) => return Written::Failed(format!("Rollout {namespace}/{name}: {error}")),

@@ -41,7 +41,7 @@ pub(super) fn is_news(told: &[DecisionEvent], stage: DecisionStage, sentence: &s
         if is_good(stage) { told.iter().rposition(|event| !is_good(event.stage())).map_or(0, |at| at + 1) } else { 0 };
     let lately = |event: &&DecisionEvent| now.since(UnixMicros(event.unix_us)) < LATELY;
     let alike = || told.iter().skip(since).filter(is_alike).filter(lately);
-    let Some(newest) = alike().last() else { return true };
+    let Some(newest) = alike().next_back() else { return true };
     let pace = if is_bad && is_good(last.stage()) { BACK } else { REMIND };
     now.since(UnixMicros(newest.unix_us)) >= pace.after(alike().count())
 }
