@@ -74,8 +74,12 @@ fn verdict(state: VerdictState, sentence: &str) -> Verdict {
 }
 
 async fn gate(service: &str, timeout: &str, server: SocketAddr) -> Result<(i32, String)> {
+    gate_with(&[service, "--timeout", timeout], server).await
+}
+
+async fn gate_with(arguments: &[&str], server: SocketAddr) -> Result<(i32, String)> {
     let mut command = Command::new(artifacts::serin()?);
-    command.args(["gate", service, "--timeout", timeout, "--server", &server.to_string()]).kill_on_drop(true);
+    command.arg("gate").args(arguments).args(["--server", &server.to_string()]).kill_on_drop(true);
     let output = command.output().await?;
     let said = String::from_utf8([output.stdout, output.stderr].concat())?;
     Ok((output.status.code().context("it was killed")?, said))
@@ -87,6 +91,37 @@ async fn a_healthy_release_passes() -> Result<()> {
     let (address, serving) = server(vec![gathering, verdict(VerdictState::Healthy, "no slower")], false).await?;
     let (code, said) = gate("shop", "1m", address).await?;
     assert_eq!((code, said.as_str()), (0, "shop is healthy: v2 against v1: healthy: no slower\n"));
+    serving.abort();
+    Ok(())
+}
+
+/// v2 is healthy when the pipeline begins, and then v3 is on trial.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_release_that_was_deployed_is_waited_for() -> Result<()> {
+    let v2 = verdict(VerdictState::Healthy, "no slower");
+    let v3 = Verdict { candidate: "v3".to_owned(), ..verdict(VerdictState::Regressed, "p99 slower: 1.44x") };
+    let (address, serving) = server(vec![v2, v3], false).await?;
+    let (code, said) = gate_with(&["shop", "--candidate", "v3", "--timeout", "1m"], address).await?;
+    assert_eq!((code, said.as_str()), (1, "shop is regressed: v3 against v1: regressed: p99 slower: 1.44x\n"));
+    let (code, said) = gate_with(&["shop", "--candidate", "v4", "--timeout", "300ms"], address).await?;
+    assert_eq!((code, said.contains("undecided: v4 is not on trial yet: v3 against")), (2, true), "{said}");
+    let (code, said) = gate_with(&["shop", "--since", "yesterday"], address).await?;
+    assert_eq!((code, said.contains("or a time such as 2026-")), (2, true), "{said}");
+    serving.abort();
+    Ok(())
+}
+
+/// A trial of `canary` goes on when other pods get its label.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_of_before_is_not_enough() -> Result<()> {
+    let healthy = |unix_s: u64, trial_s| {
+        let unix_us = unix_s * 1_000_000;
+        Verdict { unix_us, trial_s, ..verdict(VerdictState::Healthy, &format!("after {trial_s} s")) }
+    };
+    let (address, serving) = server(vec![healthy(1_700_000_300, 301), healthy(1_700_000_900, 60)], false).await?;
+    let since = ["shop", "--since", "2023-11-14T22:13:20Z", "--timeout", "1m"];
+    let (code, said) = gate_with(&since, address).await?;
+    assert_eq!((code, said.as_str()), (0, "shop is healthy: v2 against v1: healthy: after 60 s\n"));
     serving.abort();
     Ok(())
 }

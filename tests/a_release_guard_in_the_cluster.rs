@@ -144,6 +144,37 @@ pub(crate) fn weights(object: &Value) -> Vec<Option<u64>> {
     (0..2).map(|at| object.pointer(&format!("/spec/http/0/route/{at}/weight"))?.as_u64()).collect()
 }
 
+/// A guard that names no releases is a service only once two of them get requests.
+#[tokio::test]
+async fn a_pipeline_waits_for_the_service() -> Result<()> {
+    let world = World::start().await?;
+    world.cluster.delete(GUARD);
+    world.judges("").await?;
+    let gate = |timeout: &str| {
+        let mut gate = tokio::process::Command::new(support::artifacts::serin()?);
+        let server = world.serin.grpc.to_string();
+        gate.args(["gate", "shop", "--candidate", "v2", "--timeout", timeout, "--server", &server]).kill_on_drop(true);
+        Ok::<_, anyhow::Error>(gate.stdout(std::process::Stdio::piped()).spawn()?.wait_with_output())
+    };
+    let ended = gate("100ms")?.await?;
+    let said = String::from_utf8(ended.stdout)?;
+    assert_eq!((ended.status.code(), said.contains("`shop` is not guarded yet")), (Some(2), true), "{said}");
+    let text = poll::get(world.serin.metrics, "/v1/verdict/shop?candidate=v2").await.context("no verdict")?;
+    let verdict: Value = serde_json::from_str(&text)?;
+    assert_eq!((&verdict["verdict"], &verdict["candidate"]), (&json!("gathering"), &json!("v2")), "{verdict}");
+
+    let waiting = gate("2m")?;
+    world.cluster.put(GUARD, guard());
+    let feed = tokio::spawn(gateway(world.serin.grpc));
+    let ended = waiting.await?;
+    let said = String::from_utf8(ended.stdout)?;
+    assert_eq!((ended.status.code(), said.contains("shop is regressed: v2 against v1")), (Some(1), true), "{said}");
+    let text = poll::get(world.serin.metrics, "/v1/verdict/shop?candidate=v3").await.context("no verdict")?;
+    assert!(text.contains("v3 is not on trial yet: v2 is"), "{text}");
+    feed.abort();
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_slow_candidate_of_a_release_guard_is_taken_out() -> Result<()> {
     let mut world = World::start().await?;

@@ -3,6 +3,7 @@
 //! and load run here, on loopback.
 
 mod gateway;
+mod orders;
 mod sidecars;
 
 use std::{

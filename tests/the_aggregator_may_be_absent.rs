@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use support::{
+    feed::Feed,
     gateway::{ACCESS_LOG, Shop},
     load::{self, Load, Plan, Protocol},
     poll,
     rig::Rig,
+    serin,
+    serin::Serin,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -17,6 +20,31 @@ async fn sent_more(load: &Load, more: u64) -> Result<()> {
     let goal = load.tally().sent + more;
     let reached = async || Ok((load.tally().sent >= goal).then_some(()));
     poll::until("requests to be sent", SOON, reached).await
+}
+
+/// It says so when it is back, and what goes on; not when it begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absence_is_said() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let config = serin::configure(dir.path(), &dir.path().join("rds.yaml"))?;
+    let log = dir.path().join("serin.log");
+    let mut serin = Serin::start(&config, &log).await?;
+    let feed = Feed::start(serin.grpc);
+    // More than one report of it: the first was acknowledged, so it is on disk.
+    let counted = async || Ok((serin.requests(&[("release", "v2")]).await? > 300).then_some(()));
+    poll::until("v2 to be served", SOON, counted).await?;
+    drop(feed);
+    serin.process.kill();
+    assert!(!serin.process.log().contains("was away"), "{}", serin.process.log());
+    serin = Serin::start(&config, &log).await?;
+    let said = serin.process.log();
+    let line = said.lines().find(|line| line.contains("serin was away: the last second that is kept is 20"));
+    let line = line.with_context(|| format!("nothing is said: {said}"))?;
+    // On a slow machine it may have been condemned meanwhile.
+    let is_listed =
+        ["trials that go on: v2 of shop", "still condemned: v2 of shop"].iter().any(|part| line.contains(part));
+    assert!(is_listed, "{line}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,7 @@ use k8s_openapi::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use support::prometheus;
+use support::{artifacts, prometheus};
 
 pub(crate) fn install() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-configs/istio/install")
@@ -122,6 +122,14 @@ fn written_down(kind: &str) -> &'static [&'static str] {
             "spec/metrics/*/provider/web/url",
             "spec/metrics/*/provider/web/timeoutSeconds",
         ],
+        // Its schema is looked at in `manifests_match_the_schemas.rs`.
+        "AuthorizationPolicy" => &[
+            "spec/selector/matchLabels/*",
+            "spec/action",
+            "spec/rules/*/from/*/source/notPrincipals/*",
+            "spec/rules/*/to/*/operation/ports/*",
+            "spec/rules/*/to/*/operation/paths/*",
+        ],
         "Canary" => &[
             "spec/targetRef/apiVersion",
             "spec/targetRef/kind",
@@ -183,6 +191,7 @@ pub(crate) fn faults(document: &Value) -> Vec<String> {
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => lost::<CustomResourceDefinition>(document),
         ("monitoring.coreos.com/v1", "ServiceMonitor" | "PrometheusRule")
         | ("argoproj.io/v1alpha1", "AnalysisTemplate")
+        | ("security.istio.io/v1", "AuthorizationPolicy")
         | ("flagger.app/v1beta1", "Canary") => unknown_paths(document, written_down(kind)),
         (version, kind) => vec![format!("nobody checks {version} {kind}")],
     }
@@ -259,6 +268,45 @@ fn the_pod_has_no_more_than_it_needs() {
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/warn"], "restricted");
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
+}
+
+/// Orders come to the port that reports come to, and only the aggregators themselves may send them through the mesh.
+#[test]
+fn only_serin_gives_orders_through_the_mesh() {
+    use serin_proto::v1::control_server::SERVICE_NAME;
+    let check = |documents: &[Value], namespace: &str| {
+        let of = |kind: &str| documents.iter().find(|document| document["kind"] == kind).unwrap();
+        let (policy, deployment, service) = (of("AuthorizationPolicy"), of("Deployment"), of("Service"));
+        assert_eq!(policy["spec"]["action"], "DENY");
+        assert_eq!(policy["metadata"]["namespace"], namespace);
+        assert_eq!(policy["spec"]["selector"]["matchLabels"], deployment["spec"]["template"]["metadata"]["labels"]);
+        let [rule] = policy["spec"]["rules"].as_array().unwrap().as_slice() else { panic!("{policy}") };
+        let operation = &rule["to"][0]["operation"];
+        assert_eq!(operation["paths"], json!([format!("/{SERVICE_NAME}/*")]));
+        let port = &service["spec"]["ports"][0];
+        assert_eq!((&port["appProtocol"], &operation["ports"]), (&json!("grpc"), &json!([port["port"].to_string()])));
+        let account = of("ServiceAccount")["metadata"]["name"].as_str().unwrap();
+        assert_eq!(rule["from"][0]["source"]["notPrincipals"], json!([format!("*/ns/{namespace}/sa/{account}")]));
+    };
+    let base: Vec<Value> =
+        objects().into_iter().filter(|(path, _)| path.parent().unwrap().ends_with("base")).map(|of| of.1).collect();
+    check(&base, "serin-system");
+    // The sidecar that holds it up is there.
+    let namespace = base.iter().find(|document| document["kind"] == "Namespace").unwrap();
+    assert_eq!(namespace["metadata"]["labels"]["istio-injection"], "enabled");
+    let mut command = Command::new(artifacts::serin().unwrap());
+    command.args([
+        "install",
+        "--print",
+        "--image",
+        "example.org/serin:7",
+        "--service",
+        "cart",
+        "--namespace",
+        "elsewhere",
+    ]);
+    let printed = command.output().unwrap();
+    check(&serde_saphyr::from_multiple(&String::from_utf8(printed.stdout).unwrap()).unwrap(), "elsewhere");
 }
 
 /// The Lease of the configuration is the one that the Role is about.

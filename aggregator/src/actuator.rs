@@ -219,6 +219,7 @@ fn write_all(service: &Service, decision: u64, why: &str) -> Vec<Written> {
                 Written::Failed(outcome.to_string())
             }
             Ok((outcome, _)) if dry_run => Written::DryRun(format!("dry run: {outcome}")),
+            Ok((outcome, in_git)) if outcome.changes.is_empty() => Written::InEffect(format!("{outcome}{in_git}")),
             Ok((outcome, in_git)) => Written::Done(format!("{outcome}{in_git}")),
             Err(error) => Written::Failed(actuate::chain(&error)),
         }

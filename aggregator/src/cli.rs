@@ -21,7 +21,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-use crate::config;
+use crate::{config, time::UnixMicros};
 
 /// EX_USAGE of sysexits.h: the configuration is wrong.
 const EXIT_CONFIG: u8 = 64;
@@ -87,6 +87,12 @@ enum Command {
     Gate {
         /// As it is called in the configuration
         service: String,
+        /// Wait until this release is the candidate; without it the verdict of whichever is
+        #[arg(long, value_name = "RELEASE")]
+        candidate: Option<String>,
+        /// For a label that is used again: healthy only in a trial that began since then, which is a time or how long ago
+        #[arg(long, value_name = "TIME|DURATION", value_parser = gate::since)]
+        since: Option<UnixMicros>,
         /// How long to wait; also for a serin that cannot be reached
         #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
         timeout: Duration,
@@ -172,7 +178,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor { data_dir } => doctor::run(&data_dir),
         Command::Export(options) => done(export::run(options)),
         Command::Explain { decision, server } => client::block_on(explain::run(decision, server.server)),
-        Command::Gate { service, timeout, server } => client::block_on(gate::run(service, timeout, server.server)),
+        Command::Gate { service, candidate, since, timeout, server } => {
+            client::block_on(gate::run(gate::Asked { service, candidate, since }, timeout, server.server))
+        }
         Command::Install(options) => install::run(options).map(|()| ExitCode::SUCCESS),
         Command::Record { service, out, stop, server } => done(record::run(service, out, stop, server.server)),
         Command::Replay(options) => replay::run(&options),

@@ -167,6 +167,8 @@ pub struct Rollback {
     pub objects: Vec<Object>,
     /// The Argo Rollout whose update is aborted.
     pub rollout: Option<Rollout>,
+    /// Why the targets may not be written now, and are left out here.
+    pub held: Option<String>,
 }
 
 /// An Argo Rollout.
@@ -302,6 +304,7 @@ impl Rollback {
             targets: Vec::new(),
             objects: Vec::new(),
             rollout: None,
+            held: None,
         }
     }
 }

@@ -18,6 +18,7 @@ mod overload;
 mod proxies;
 mod restarted;
 mod shared;
+mod shares;
 mod verdict;
 
 use std::{
@@ -543,7 +544,7 @@ impl Engine {
                 let second = Slices::second_of(report.interval_end, report.interval, now);
                 self.backlog.push(report.deltas.bytes(), now);
                 if self.partitions.is_none() {
-                    self.count(second, Arc::clone(&report.deltas), now);
+                    self.count(second, &reporter.node_id, Arc::clone(&report.deltas), now);
                 }
                 let (sequence, floor) = (report.sequence, self.reporters.durable(&reporter) + 1);
                 Effect::Store(Box::new(Stored { stream, reporter, sequence, floor, second, deltas: report.deltas }))
@@ -608,9 +609,11 @@ impl Engine {
     ) -> Vec<Effect> {
         let first = seconds.first_key_value().map(|(second, _)| *second);
         self.wait_for_guards(now);
+        // Who reported it is not kept.
+        let nobody = Arc::from("");
         seconds
             .into_iter()
-            .for_each(|(second, all)| all.into_iter().for_each(|deltas| self.slices.add(second, deltas, now)));
+            .for_each(|(second, all)| all.into_iter().for_each(|deltas| self.slices.add(second, &nobody, deltas, now)));
         let last = now.minus(SETTLE + Duration::from_secs(1)).second().min(self.judged);
         let mut effects = Vec::new();
         for second in first.into_iter().flat_map(|first| first..=last) {
@@ -619,8 +622,8 @@ impl Engine {
         effects
     }
 
-    /// Counts what a report has, in its second.
-    fn count(&mut self, second: u64, deltas: Arc<Deltas>, now: UnixMicros) {
+    /// Counts what a report of a proxy has, in its second.
+    fn count(&mut self, second: u64, node: &Arc<str>, deltas: Arc<Deltas>, now: UnixMicros) {
         self.counters.applied += 1;
         if second <= self.judged {
             self.counters.late_requests = self.counters.late_requests.saturating_add(deltas.requests());
@@ -629,7 +632,7 @@ impl Engine {
             self.totals.add(&delta);
             self.latencies.add(&delta);
         }
-        self.slices.add(second, deltas, now);
+        self.slices.add(second, node, deltas, now);
     }
 
     fn tick(&mut self, now: UnixMicros) -> Vec<Effect> {

@@ -4,7 +4,7 @@
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path},
+    extract::{DefaultBodyLimit, Path, RawQuery},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -56,25 +56,43 @@ struct Payload {
 struct Metadata {
     /// Where the service is called otherwise than the Canary.
     service: Option<String>,
+    /// Of which release.
+    candidate: Option<String>,
 }
 
-/// What is served beside `/metrics`.
-pub fn routes(engine: Handle) -> Router {
-    let asked = engine.clone();
-    let verdict = move |Path(service): Path<String>| async move {
-        match current(&asked, &service).await {
-            Ok(verdict) => json(&verdict),
+/// Whose verdict is asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    service: String,
+    /// Of no other release.
+    candidate: Option<String>,
+}
+
+/// What is served beside `/metrics`. `guards`: whether ReleaseGuards bring services.
+pub fn routes(engine: Handle, guards: bool) -> Router {
+    let asking = engine.clone();
+    let verdict = move |Path(service): Path<String>, RawQuery(query): RawQuery| async move {
+        let asked = Asked { service, candidate: candidate(query.as_deref()) };
+        match current(&asking, &asked).await {
+            Ok(Some(verdict)) => json(&verdict),
+            // For a controller a measurement that fails is not one to be repeated.
+            Ok(None) if guards => json(&asked.not_yet(unguarded(&asked.service))),
+            Ok(None) => unknown(&asked.service, guards).into_response(),
             Err(answer) => answer.into_response(),
         }
     };
     let hook = |hook: Hook| {
         let engine = engine.clone();
         post(move |body: Bytes| async move {
-            let service = match service(&body) {
-                Ok(service) => service,
+            let asked = match asked(&body) {
+                Ok(asked) => asked,
                 Err(error) => return (StatusCode::BAD_REQUEST, error),
             };
-            current(&engine, &service).await.map_or_else(|answer| answer, |verdict| answer(hook, &verdict))
+            match current(&engine, &asked).await {
+                Ok(Some(verdict)) => answer(hook, &verdict),
+                Ok(None) => unknown(&asked.service, guards),
+                Err(answer) => answer,
+            }
         })
     };
     Router::new()
@@ -85,12 +103,51 @@ pub fn routes(engine: Handle) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX))
 }
 
-async fn current(engine: &Handle, service: &str) -> Result<Verdict, (StatusCode, String)> {
-    let wanted = service.to_owned();
+/// The verdict of the release that is asked about; `None` for a service that is not known.
+async fn current(engine: &Handle, asked: &Asked) -> Result<Option<Verdict>, (StatusCode, String)> {
+    let wanted = asked.service.clone();
     let found = engine.ask(move |engine, _| engine.verdicts().find(|verdict| verdict.service == wanted).cloned()).await;
     let found = found.map_err(|stopped| (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")))?;
-    let unknown = || format!("service `{service}` is not in the configuration of this serin\n");
-    found.ok_or_else(|| (StatusCode::NOT_FOUND, unknown()))
+    Ok(found.map(|verdict| asked.of(verdict)))
+}
+
+impl Asked {
+    /// The verdict, unless it is another release's.
+    fn of(&self, verdict: Verdict) -> Verdict {
+        match &self.candidate {
+            Some(candidate) if *candidate != verdict.candidate => {
+                let why = format!("{candidate} is not on trial yet: {} is", verdict.candidate);
+                Verdict { unix_us: verdict.unix_us, baseline: verdict.baseline, ..self.not_yet(why) }
+            }
+            _ => verdict,
+        }
+    }
+
+    fn not_yet(&self, sentence: String) -> Verdict {
+        let (service, candidate) = (self.service.clone(), self.candidate.clone().unwrap_or_default());
+        Verdict { service, candidate, state: VerdictState::Gathering.into(), sentence, ..Verdict::default() }
+    }
+}
+
+/// What there is to say of a service that is not known, where ReleaseGuards bring services.
+pub(crate) fn unguarded(service: &str) -> String {
+    format!("service `{service}` is not guarded yet: no ReleaseGuard of it has a release on trial")
+}
+
+fn unknown(service: &str, guards: bool) -> (StatusCode, String) {
+    let why = if guards {
+        unguarded(service)
+    } else {
+        format!("service `{service}` is not in the configuration of this serin")
+    };
+    (StatusCode::NOT_FOUND, why + "\n")
+}
+
+/// `?candidate=` of an address. Empty is none: that is what a template without a value makes of it.
+fn candidate(query: Option<&str>) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query?.as_bytes());
+    let (_, value) = pairs.find(|(key, _)| key == "candidate")?;
+    Some(value.into_owned()).filter(|value| !value.is_empty())
 }
 
 fn json(verdict: &Verdict) -> Response {
@@ -112,12 +169,14 @@ fn json(verdict: &Verdict) -> Response {
     }
 }
 
-/// Which service a webhook asks about.
-fn service(body: &[u8]) -> Result<String, String> {
+/// What a webhook asks about.
+fn asked(body: &[u8]) -> Result<Asked, String> {
     let payload: Payload = serde_json::from_slice(body).map_err(|error| {
         format!("not a webhook of Flagger ({error}): it has a `name`, and may name the service as `metadata.service`\n")
     })?;
-    Ok(payload.metadata.service.unwrap_or(payload.name))
+    let Metadata { service, candidate } = payload.metadata;
+    let candidate = candidate.filter(|candidate| !candidate.is_empty());
+    Ok(Asked { service: service.unwrap_or(payload.name), candidate })
 }
 
 /// Flagger takes 200 for yes and all beyond 202 for no, and shows the text in its events.
@@ -169,12 +228,47 @@ mod tests {
     #[test]
     fn the_service_is_the_canary_unless_its_metadata_say_otherwise() {
         let canary = br#"{"name": "shop", "namespace": "test", "phase": "Progressing", "metadata": {"token": "1"}}"#;
-        assert_eq!(service(canary).as_deref(), Ok("shop"));
-        assert_eq!(service(br#"{"name": "shop", "metadata": {"service": "cart"}}"#).as_deref(), Ok("cart"));
+        let shop = |service: &str, candidate: Option<&str>| {
+            Ok(Asked { service: service.to_owned(), candidate: candidate.map(str::to_owned) })
+        };
+        assert_eq!(asked(canary), shop("shop", None));
+        assert_eq!(asked(br#"{"name": "shop", "metadata": {"service": "cart"}}"#), shop("cart", None));
+        assert_eq!(asked(br#"{"name": "shop", "metadata": {"candidate": "v3"}}"#), shop("shop", Some("v3")));
+        assert_eq!(asked(br#"{"name": "shop", "metadata": {"candidate": ""}}"#), shop("shop", None));
         for wrong in
             [&b""[..], b"{}", b"[1]", br#"{"name": 1}"#, br#"{"name": "shop", "metadata": {"service": 1}}"#, b"\xff"]
         {
-            assert!(service(wrong).is_err(), "{wrong:?}");
+            assert!(asked(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn the_verdict_of_another_release_is_not_told() {
+        let asked =
+            |candidate: Option<&str>| Asked { service: "shop".to_owned(), candidate: candidate.map(str::to_owned) };
+        for state in [VerdictState::Healthy, VerdictState::Regressed] {
+            let known = verdict(state, true);
+            assert_eq!(asked(Some("v2")).of(known.clone()), known);
+            assert_eq!(asked(None).of(known.clone()), known);
+            let other = asked(Some("v3")).of(known);
+            assert_eq!(
+                (other.state(), other.condemned, other.candidate.as_str()),
+                (VerdictState::Gathering, false, "v3")
+            );
+            assert_eq!(other.sentence, "v3 is not on trial yet: v2 is");
+        }
+    }
+
+    #[test]
+    fn the_candidate_of_an_address() {
+        let check =
+            |query: Option<&str>, want: Option<&str>| assert_eq!(candidate(query).as_deref(), want, "{query:?}");
+        check(None, None);
+        check(Some(""), None);
+        check(Some("candidate="), None);
+        check(Some("candidate"), None);
+        check(Some("candidate=v3"), Some("v3"));
+        check(Some("a=b&candidate=v3%2B1"), Some("v3+1"));
+        check(Some("xcandidate=v3"), None);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     shell::Handle,
 };
 
-pub use store::{Store, key, remembered};
+pub use store::{Store, key, newest_second, remembered};
 pub(crate) use store::{query, to_wire};
 
 /// Where entries that were asked for go.

@@ -18,7 +18,7 @@ mod naming;
 
 pub use extra::Extra;
 
-const BASE: [&str; 10] = [
+const BASE: [&str; 11] = [
     manifest!("install/base/namespace.yaml"),
     manifest!("install/base/crd-releaseguard.yaml"),
     manifest!("install/base/service-account.yaml"),
@@ -28,6 +28,7 @@ const BASE: [&str; 10] = [
     manifest!("install/base/deployment.yaml"),
     manifest!("install/base/service.yaml"),
     manifest!("install/base/network-policy.yaml"),
+    manifest!("install/base/authorization-policy.yaml"),
     manifest!("install/base/pod-disruption-budget.yaml"),
 ];
 const GUARDED: &str = manifest!("install/guarded-namespace/rbac.yaml");

@@ -8,6 +8,7 @@ mod service;
 mod status;
 mod throttle;
 mod watches;
+mod weighed;
 
 pub mod hold;
 pub mod leader;
@@ -15,7 +16,7 @@ pub mod leader;
 use std::{collections::BTreeSet, time::Duration};
 
 use serin_kubernetes::{
-    apply::{Applied, ApplyError, Options, apply},
+    apply::{self, Applied, ApplyError, Options, apply},
     cluster::Cluster,
     connect,
     object::ObjectRef,
@@ -108,15 +109,31 @@ pub async fn roll_back(cluster: Option<&Cluster>, service: &Service) -> Vec<Writ
     written
 }
 
+/// The candidate's share of the weights of a service's objects; `None` of one whose routes do not tell.
+///
+/// # Errors
+/// What keeps one of them from being read.
+pub async fn weigh(cluster: &Cluster, service: &Service) -> Result<Vec<Option<f64>>, String> {
+    let options = Options { request: REQUEST, ..Options::default() };
+    let mut shares = Vec::new();
+    for Object { object, namespace, target } in &service.rollback.objects {
+        let intent = target.intent(namespace, &service.baseline, &service.candidate);
+        let share = apply::weigh(cluster, object, &intent, &options).await;
+        shares.push(share.map_err(|error| format!("{object}: {error}"))?);
+    }
+    Ok(shares)
+}
+
 /// Its controller sends the requests to the stable release then.
 async fn abort(cluster: &Cluster, service: &Service, Rollout { namespace, name }: &Rollout) -> Written {
     let (dry_run, candidate) = (service.rollback.dry_run, &service.candidate);
-    let done = match rollout::run(cluster.client(), namespace, name, candidate, dry_run, REQUEST).await {
-        Ok(true) => format!("Rollout {namespace}/{name}: the update to {candidate} is aborted"),
-        Ok(false) => format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already"),
+    let options = Options { dry_run, request: REQUEST, ..Options::default() };
+    let done = match rollout::run(cluster.client(), namespace, name, candidate, &options).await {
+        Ok(true) => (true, format!("Rollout {namespace}/{name}: the update to {candidate} is aborted")),
+        Ok(false) => (false, format!("Rollout {namespace}/{name}: the update to {candidate} was aborted already")),
         Err(error) => return Written::Failed(format!("Rollout {namespace}/{name}: {error}")),
     };
-    if dry_run { Written::DryRun(format!("dry run: {done}")) } else { Written::Done(done) }
+    written(dry_run, done)
 }
 
 async fn write(cluster: &Cluster, service: &Service, object: &Object) -> Written {
@@ -134,7 +151,7 @@ fn told(answers: Vec<(&ObjectRef, Result<Written, ApplyError>)>, dry_run: bool) 
         Ok(written) => written,
         Err(ApplyError::Refused(Obstacle::NoCandidate { candidate })) if any => {
             let sentence = format!("{object}: no route sends anything to {candidate}, nothing to change");
-            if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) }
+            written(dry_run, (false, sentence))
         }
         Err(error) => failed(object, &error),
     };
@@ -146,16 +163,27 @@ async fn try_write(cluster: &Cluster, service: &Service, of: &Object) -> Result<
     let dry_run = service.rollback.dry_run;
     let intent = target.intent(namespace, &service.baseline, &service.candidate);
     let options = Options { dry_run, request: REQUEST, ..Options::default() };
-    let (found, done, notes) = match apply(cluster, object, &intent, &options).await? {
+    let (found, changed, done, notes) = match apply(cluster, object, &intent, &options).await? {
         Applied::Changed { object, weights, notes, .. } => {
             let said = reweighted(&object.to_string(), &weights);
-            (object, said, notes)
+            (object, true, said, notes)
         }
-        Applied::InEffect { object, notes } => (object, format!("{} gets nothing already", service.candidate), notes),
+        Applied::InEffect { object, notes } => {
+            (object, false, format!("{} gets nothing already", service.candidate), notes)
+        }
     };
     let by = if found == *object { String::new() } else { format!(", to which {object} delegates") };
     let sentence = notes.iter().fold(format!("{found}{by}: {done}"), |said, note| format!("{said}; {note}"));
-    Ok(if dry_run { Written::DryRun(format!("dry run: {sentence}")) } else { Written::Done(sentence) })
+    Ok(written(dry_run, (changed, sentence)))
+}
+
+/// `changed`: whether anything had to be.
+fn written(dry_run: bool, (changed, sentence): (bool, String)) -> Written {
+    match (dry_run, changed) {
+        (true, _) => Written::DryRun(format!("dry run: {sentence}")),
+        (false, true) => Written::Done(sentence),
+        (false, false) => Written::InEffect(sentence),
+    }
 }
 
 /// As `http[0]: v1 90 -> 100, v2 10 -> 0; http[1]: ...`: of the object, which is said before.
@@ -186,7 +214,7 @@ mod tests {
         let without = || Err(ApplyError::Refused(Obstacle::NoCandidate { candidate: candidate.clone() }));
         let done = || Written::Done("v2 10 -> 0".to_owned());
         let written = told(vec![(&mesh, without()), (&gateway, Ok(done()))], false);
-        let [Written::Done(said), second] = written.as_slice() else { panic!("{written:?}") };
+        let [Written::InEffect(said), second] = written.as_slice() else { panic!("{written:?}") };
         assert_eq!(*second, done());
         assert!(said.starts_with("VirtualService prod/mesh: no route sends anything to shop"), "{said}");
         let dry = told(vec![(&gateway, Ok(Written::DryRun("dry run".to_owned()))), (&mesh, without())], true);

@@ -11,6 +11,7 @@
 //! manifests of a cluster
 //! ```
 
+pub mod absence;
 pub mod actuate;
 pub mod actuator;
 pub mod cli;

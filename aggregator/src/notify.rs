@@ -2,10 +2,12 @@
 //! receiver -> `send` (IO), again after a while, a bounded number of times.
 //!
 //! Nobody waits for it: what finds no room in a queue is counted and logged. A notice is of an event of a decision that this process kept;
-//! what was not sent when the process ended is not sent later.
+//! what was not sent when the process ended is not sent later. What stands is told again and again, by `stand`.
 
+mod notice;
 mod payload;
 mod send;
+pub mod stand;
 
 use std::sync::{
     Arc,
@@ -16,30 +18,30 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
-use serin_proto::v1::{Decision, DecisionStage};
+use serin_proto::v1::Decision;
 use tokio::sync::mpsc;
 
-use crate::{config::Receiver, time::UnixMicros};
+use crate::{
+    config::{Receiver, ReceiverKind},
+    time::UnixMicros,
+};
 
+use notice::{Notice, notices};
 pub use send::NotifyError;
 use send::{Client, SendError};
 
 /// Notices waiting for one receiver: a decision has some ten events, so those of ten services at once.
 const QUEUE: usize = 100;
 
-/// One event of a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Notice {
-    decision: u64,
-    service: String,
-    baseline: String,
-    candidate: String,
-    /// When it was decided.
-    decided_us: u64,
-    /// When this happened.
-    unix_us: u64,
-    stage: DecisionStage,
-    sentence: String,
+/// What stands is told by so many decisions at once, of about 2 kB each.
+const STANDING: usize = 100;
+
+/// Something to be sent.
+#[derive(Clone, Debug)]
+enum Message {
+    Happened(Arc<Notice>),
+    /// These stood then.
+    Stand(Arc<[Notice]>, UnixMicros),
 }
 
 /// What became of the notices to one receiver.
@@ -52,7 +54,8 @@ struct Counts {
 
 struct Queue {
     name: String,
-    notices: mpsc::Sender<Arc<Notice>>,
+    kind: ReceiverKind,
+    messages: mpsc::Sender<Message>,
     counts: Arc<Counts>,
 }
 
@@ -72,12 +75,12 @@ impl Notifier {
     pub fn start(receivers: &[Receiver], since: UnixMicros) -> Result<Self, NotifyError> {
         let mut queues = Vec::new();
         for (at, receiver) in receivers.iter().enumerate() {
-            let (notices, waiting) = mpsc::channel(QUEUE);
+            let (messages, waiting) = mpsc::channel(QUEUE);
             let name = format!("{at}-{}", receiver.kind.word());
             let counts = Arc::new(Counts::default());
             let deliver = Deliver { name: name.clone(), receiver: receiver.clone(), counts: Arc::clone(&counts) };
             tokio::spawn(deliver.run(Client::new()?, waiting));
-            queues.push(Queue { name, notices, counts });
+            queues.push(Queue { name, kind: receiver.kind, messages, counts });
         }
         Ok(Notifier { queues: queues.into(), since })
     }
@@ -88,11 +91,30 @@ impl Notifier {
             return;
         }
         for notice in notices(decision, after.max(self.since.0)).map(Arc::new) {
-            for Queue { name, notices, counts } in &*self.queues {
-                if notices.try_send(Arc::clone(&notice)).is_err() {
+            for Queue { name, messages, counts, .. } in &*self.queues {
+                if messages.try_send(Message::Happened(Arc::clone(&notice))).is_err() {
                     counts.dropped.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(receiver = %name, "a notification is dropped: {QUEUE} are waiting for this receiver");
                 }
+            }
+        }
+    }
+
+    /// Whether anybody wants to be told again.
+    fn stands(&self) -> bool {
+        self.queues.iter().any(|queue| stands(queue.kind))
+    }
+
+    /// Tells again what stands of decisions. Who is behind already is left alone: it is told in a minute.
+    fn stand(&self, decisions: &[Decision], now: UnixMicros) {
+        let notices: Vec<Notice> = decisions.iter().filter_map(Notice::standing).collect();
+        for Queue { messages, .. } in self.queues.iter().filter(|queue| stands(queue.kind)) {
+            if messages.capacity() < messages.max_capacity() {
+                continue;
+            }
+            for some in notices.chunks(STANDING) {
+                // A thousand services are ten of them.
+                drop(messages.try_send(Message::Stand(some.into(), now)));
             }
         }
     }
@@ -111,17 +133,9 @@ impl Notifier {
     }
 }
 
-fn notices(decision: &Decision, after: u64) -> impl Iterator<Item = Notice> + '_ {
-    decision.events.iter().filter(move |event| event.unix_us > after).map(|event| Notice {
-        decision: decision.id,
-        service: decision.service.clone(),
-        baseline: decision.baseline.clone(),
-        candidate: decision.candidate.clone(),
-        decided_us: decision.unix_us,
-        unix_us: event.unix_us,
-        stage: event.stage(),
-        sentence: event.sentence.clone(),
-    })
+/// Alertmanager takes an alert as resolved when it ends.
+fn stands(kind: ReceiverKind) -> bool {
+    kind == ReceiverKind::Alertmanager
 }
 
 struct Deliver {
@@ -131,15 +145,24 @@ struct Deliver {
 }
 
 impl Deliver {
-    async fn run(self, client: Client, mut waiting: mpsc::Receiver<Arc<Notice>>) {
-        while let Some(notice) = waiting.recv().await {
-            let body = payload::of(self.receiver.kind, &notice).to_string();
-            let sent: Result<(), SendError> = client.send(&self.receiver, body).await;
+    async fn run(self, client: Client, mut waiting: mpsc::Receiver<Message>) {
+        while let Some(message) = waiting.recv().await {
+            let body = match &message {
+                Message::Happened(notice) => payload::of(self.receiver.kind, notice),
+                Message::Stand(notices, now) => payload::standing(notices, *now),
+            };
+            let sent: Result<(), SendError> = client.send(&self.receiver, body.to_string()).await;
             let count = if sent.is_ok() { &self.counts.sent } else { &self.counts.failed };
             count.fetch_add(1, Ordering::Relaxed);
-            if let Err(error) = sent {
-                let (receiver, id, stage) = (&self.name, notice.decision, notice.stage.word());
-                tracing::error!(%receiver, id, %stage, "a notification was not delivered: {error}");
+            match (sent, message) {
+                (Ok(()), _) => {}
+                (Err(error), Message::Happened(notice)) => {
+                    let (receiver, id, stage) = (&self.name, notice.decision, notice.stage.word());
+                    tracing::error!(%receiver, id, %stage, "a notification was not delivered: {error}");
+                }
+                (Err(error), Message::Stand(..)) => {
+                    tracing::error!(receiver = %self.name, "what stands was not told again: {error}");
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     actuator::Order,
     cluster::{Forward, forwarded, is_forwarded},
     engine::{Effect, NotCleared, Recorded, merge},
+    gates::unguarded,
     historian::Past,
     history::Decisions,
     paused::Keeper,
@@ -47,6 +48,8 @@ pub struct Query {
     forward: Option<Forward>,
     orders: mpsc::UnboundedSender<Order>,
     paused: Keeper,
+    /// Whether ReleaseGuards bring services.
+    guards: bool,
 }
 
 impl Query {
@@ -58,8 +61,9 @@ impl Query {
         past: Arc<dyn Past>,
         forward: Option<Forward>,
         paused: Keeper,
+        guards: bool,
     ) -> Self {
-        Query { engine, decisions, past, forward, orders, paused }
+        Query { engine, decisions, past, forward, orders, paused, guards }
     }
 
     /// Keeps a pause, or that there is none any more, and has the engine go by it.
@@ -112,7 +116,10 @@ impl query_server::Query for Query {
         let asked = service.clone();
         let answer =
             self.engine.ask(move |engine, now| engine.compare(&asked, window_s, now)).await.map_err(unavailable)?;
-        let none = || Status::not_found(format!("service `{service}` is not in the configuration of this serin"));
+        let none = || match self.guards {
+            true => Status::unavailable(unguarded(&service)),
+            false => Status::not_found(format!("service `{service}` is not in the configuration of this serin")),
+        };
         answer.map(Response::new).ok_or_else(none)
     }
 

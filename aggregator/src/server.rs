@@ -1,6 +1,6 @@
 //! `serin serve` (IO): opens what the configuration names, wires the parts together and runs until told to stop.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use serin_proto::{
@@ -18,6 +18,7 @@ use tonic::{server::NamedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
+    absence,
     actuator::Actuator,
     cluster::{Cluster, ClusterError},
     config::Config,
@@ -30,7 +31,7 @@ use crate::{
     ingest::{Ingest, validate::MESSAGE_BYTES_MAX},
     kubernetes::{self, NoCluster, hold, leader::Leader},
     module::{self, Module, ModuleError},
-    notify::{Notifier, NotifyError},
+    notify::{self, Notifier, NotifyError},
     paused::{Keeper, PauseFile},
     query::Query,
     scrape::Scraped,
@@ -109,7 +110,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let ordering = orders.clone();
     let (cluster, abroad) = shared.unzip();
     let (shell, handle) = Shell::new(engine, orders, reports, abroad);
-    let controlled = kubernetes.clone().zip(config.kubernetes.clone());
+    let (weighing, controlled) = (kubernetes.clone(), kubernetes.clone().zip(config.kubernetes.clone()));
     let (leader, campaign) = match kubernetes.clone().zip(config.lease.as_ref()) {
         Some((reached, lease)) => {
             let (leader, campaign) = Leader::campaign(reached.client().clone(), lease, handle.clone());
@@ -121,6 +122,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let holding = kubernetes.clone().map(|reached| hold::run(reached, handle.clone(), leader.clone()));
     let actuator = Actuator::new(Arc::clone(&decisions), kubernetes, storing_now, notifier.clone(), leader.clone());
     let actuator = tokio::spawn(actuator.run(receiver, handle.clone()));
+    tokio::spawn(notify::stand::run(notifier.clone(), handle.clone(), leader.clone()));
 
     tracing::info!("listening grpc={} metrics={}", local(&grpc, config.grpc), local(&scrape, config.metrics));
     if let Some(Module { path, sha256, .. }) = &module {
@@ -132,16 +134,16 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         Ok(())
     });
     tokio::spawn(historian::run(Arc::clone(&past), kept, handle.clone(), keeping_now));
-    tokio::spawn(weigher::run(handle.clone()));
+    let configured: BTreeSet<String> = config.services.iter().map(|service| service.name.clone()).collect();
+    tokio::spawn(weigher::run(handle.clone(), weighing, configured.clone()));
     holding.map(tokio::spawn);
     if let Some((reached, watched)) = controlled {
-        let configured = config.services.iter().map(|service| service.name.clone()).collect();
         tokio::spawn(kubernetes::control(reached, watched, configured, handle.clone(), leader.clone()));
     }
     let paused = if leader.is_one_of_several() { Keeper::Lease(leader.clone()) } else { paused };
     let exported = export::start(config.exporters, &handle)?;
-    let forward = cluster.as_ref().map(Cluster::forward);
-    let query = Query::new(handle.clone(), ordering, decisions, past, forward.clone(), paused);
+    let (forward, guards) = (cluster.as_ref().map(Cluster::forward), config.kubernetes.is_some());
+    let query = Query::new(handle.clone(), ordering, decisions, past, forward.clone(), paused, guards);
     if let Some(cluster) = cluster {
         let (address, live_window, handle) = (local(&grpc, config.grpc), config.live_window, handle.clone());
         tasks.spawn(async move {
@@ -151,7 +153,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     tasks.spawn(serve_grpc(grpc, handle.clone(), query, storing.clone()));
     let healthy = health::routes(handle.clone(), storing, keeping.clone(), leader.clone());
-    let others = module::routes(module).merge(gates::routes(handle.clone())).merge(healthy);
+    let others = module::routes(module).merge(gates::routes(handle.clone(), guards)).merge(healthy);
     let scraped = Scraped { engine: handle, keeping, leader, exported, notifier, forward };
     tasks.spawn(serve_http(scrape, scraped.routes().merge(others)));
     let ended = tokio::select! {
@@ -189,7 +191,11 @@ fn on_disk(config: &Config) -> Result<Kept, ServeError> {
         engine.pause(paused.read(now()));
     }
     let from = now().minus(config.live_window);
+    let last = historian::newest_second(&store);
     first.extend(engine.restore(historian::remembered(&store, from.second(), now().second() + 1), now()));
+    if let Some(said) = last.and_then(|last| absence::said(&engine, last, config.kubernetes.is_some(), now())) {
+        tracing::warn!("{said}");
+    }
     Ok(Kept { engine, first, past: store, decisions: history, shared: None, paused: Keeper::File(paused) })
 }
 

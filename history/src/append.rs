@@ -124,6 +124,21 @@ impl History {
             rows.collect()
         })
     }
+
+    /// The newest second that anybody reported. `None` where nobody did for as long as the coarsest tier is kept.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn newest_second(&self) -> Result<Option<u64>, Error> {
+        self.with(|database| {
+            let mut newest = None;
+            for row in database.begin_read()?.open_table(REPORTERS)?.iter()? {
+                let (id, sealed) = row?;
+                newest = newest.max(Some(reporter_of(id.value(), sealed.value())?.1));
+            }
+            Ok(newest)
+        })
+    }
 }
 
 /// Notes the sequence, unless it was applied before.

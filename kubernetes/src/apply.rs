@@ -9,6 +9,7 @@ mod answer;
 mod ask;
 mod error;
 mod find;
+mod tries;
 
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use serde_json::Value;
 
 pub use answer::Verb;
 pub use error::ApplyError;
+
+pub(crate) use answer::{Outcome, Setback};
+pub(crate) use ask::answered;
+pub(crate) use tries::Tries;
 
 use crate::{
     cluster::Cluster,
@@ -26,7 +31,6 @@ use crate::{
     plan::{Change, Obstacle, Plan, Reweighted, plan},
     writers::{self, FIELD_MANAGER, Writer},
 };
-use answer::{Outcome, Setback};
 use ask::Ask;
 use find::find;
 
@@ -94,19 +98,17 @@ pub async fn apply(
     options: &Options,
 ) -> Result<Applied, ApplyError> {
     let mut run = Run::new(cluster, object, intent, options);
-    let mut attempt = 1;
+    let mut tries = Tries::new(options);
     loop {
         let setback = match run.attempt().await {
             Ok(applied) => return Ok(applied),
             Err(Outcome::End(error)) => return Err(error),
             Err(Outcome::Again(setback)) => setback,
         };
-        tracing::debug!(%object, attempt, ?setback, "not applied");
-        if attempt >= options.attempts {
-            return Err(run.give_up(setback, attempt));
+        tracing::debug!(%object, attempt = tries.made, ?setback, "not applied");
+        if !tries.again(&setback).await {
+            return Err(run.give_up(setback, tries.made));
         }
-        tokio::time::sleep(pause(options, attempt).max(setback.wait()).min(options.longest_pause)).await;
-        attempt += 1;
     }
 }
 
@@ -147,9 +149,22 @@ pub async fn look(
     Ok(Look { object: run.object, is_right, writers: run.writers, advice: gitops::advise(&read) })
 }
 
-/// The pause after an attempt, counted from 1.
-fn pause(options: &Options, attempt: u32) -> Duration {
-    options.pause.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)))
+/// The candidate's [share](crate::delegates::Family::share) of the weights of an object and of what it delegates to, as they are now.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub async fn weigh(
+    cluster: &Cluster,
+    object: &ObjectRef,
+    intent: &Intent,
+    options: &Options,
+) -> Result<Option<f64>, ApplyError> {
+    let run = Run::new(cluster, object, intent, options);
+    match find::family(&run.ask, object).await {
+        Ok(family) => Ok(family.share(intent)),
+        Err(Outcome::End(error)) => Err(error),
+        Err(Outcome::Again(setback)) => Err(run.give_up(setback, 1)),
+    }
 }
 
 /// What is known between attempts.
@@ -216,7 +231,7 @@ impl<'a> Run<'a> {
         };
         let uid = object.get("metadata").and_then(|metadata| text(metadata, "uid"));
         if self.uid.is_some() && self.uid.as_deref() != uid {
-            return Err(Outcome::End(ApplyError::Replaced(self.object.clone())));
+            return Err(Outcome::End(ApplyError::Replaced(self.object.to_string())));
         }
         self.uid = uid.map(str::to_owned);
         self.writers = writers::of_routes(&object);
@@ -229,7 +244,7 @@ impl<'a> Run<'a> {
             Some(Tried { change: tried, refusal: Some((code, message)) })
                 if tried.resource_version == change.resource_version =>
             {
-                let (object, code, message) = (self.object.clone(), *code, message.clone());
+                let (object, code, message) = (self.object.to_string(), *code, message.clone());
                 Err(Outcome::End(ApplyError::Rejected { object, code, message }))
             }
             _ => Ok(()),
@@ -252,15 +267,7 @@ impl<'a> Run<'a> {
     }
 
     fn give_up(self, setback: Setback, attempts: u32) -> ApplyError {
-        match setback {
-            Setback::Changed { .. } => {
-                ApplyError::Contended { object: self.object.clone(), attempts, writers: self.writers }
-            }
-            Setback::Busy { code, message, .. } => ApplyError::Busy { attempts, code, message },
-            Setback::Unreachable(source) => ApplyError::Unreachable { attempts, source: Box::new(source) },
-            Setback::Gone => ApplyError::NotThere { object: self.object.clone(), attempts },
-            Setback::Slow => ApplyError::TimedOut { attempts, limit: self.options.request },
-        }
+        setback.given_up(self.object.to_string(), attempts, self.options.request, self.writers)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     intent::Intent,
     json::{items, text},
     object::ObjectRef,
-    plan::{Part, part},
+    plan::{Part, part, share},
     release_guard::TargetKind,
     routes,
 };
@@ -107,6 +107,14 @@ impl Family {
             }
         }
         Err(self.none_splits(intent.candidate.to_string()))
+    }
+
+    /// The candidate's share of the weights, 0 to 1, where every route that the baseline or the candidate gets requests by says the same.
+    ///
+    /// A route that has only the candidate sends it more than its share, not less, and is passed over. One that has only the baseline, such
+    /// as for all who do not send a header, sends the candidate less than its share elsewhere: then nobody knows it, and it is `None`.
+    pub fn share(&self, intent: &Intent) -> Option<f64> {
+        if self.delegates.len() > MAX_DELEGATES { None } else { share(self.parts(), intent) }
     }
 
     /// That none sends anything to this.

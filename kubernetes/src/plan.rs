@@ -7,6 +7,7 @@
 mod obstacle;
 mod owner;
 mod patch;
+mod share;
 mod splits;
 mod weights;
 
@@ -16,6 +17,7 @@ use json_patch::Patch;
 use serde_json::Value;
 
 pub use obstacle::Obstacle;
+pub(crate) use share::share;
 pub(crate) use splits::{Part, part};
 
 use crate::{intent::Intent, json::text};

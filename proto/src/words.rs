@@ -1,6 +1,6 @@
 //! The names of enum values as people and metrics see them: `server_error` for `OUTCOME_SERVER_ERROR`.
 
-use crate::v1::{DecisionStage, Outcome, Vantage, VerdictState};
+use crate::v1::{DecisionStage, Outcome, SourceState, Vantage, VerdictState};
 
 macro_rules! words {
     ($($enum:ident, $prefix:literal;)*) => {$(
@@ -16,6 +16,7 @@ macro_rules! words {
 words! {
     DecisionStage, "DECISION_STAGE_";
     Outcome, "OUTCOME_";
+    SourceState, "SOURCE_STATE_";
     Vantage, "VANTAGE_";
     VerdictState, "VERDICT_STATE_";
 }

@@ -11,15 +11,31 @@ pub(super) fn shares(stream: &str, finder: &Finder) -> Vec<Option<f64>> {
     let mut shares = Vec::new();
     for text in documents(stream).into_iter().filter(|text| finder.concerns(text)) {
         let Ok(document) = Document::parse(text) else { return vec![None] };
-        match finder.find(&document.value) {
-            Ok(found) => shares.extend(found.iter().map(|found| match found {
-                Found::Straight { .. } => Some(1.0),
-                Found::Split(split) => share(&document, split),
-            })),
-            Err(_) => shares.push(None),
+        let (Ok(found), Ok(of_baseline)) = (finder.find(&document.value), finder.swapped().find(&document.value))
+        else {
+            shares.push(None);
+            continue;
+        };
+        let splits = found.iter().filter_map(|found| match found {
+            // It has the candidate besides its share, such as a header chooses it.
+            Found::Straight { .. } => None,
+            Found::Split(split) => Some(share(&document, split)),
+        });
+        shares.extend(splits);
+        if of_baseline.iter().any(is_without_candidate) {
+            shares.push(None);
         }
     }
     shares
+}
+
+/// Whether a route of the baseline's takes requests away from the others, so that the candidate gets less than its share there. The names
+/// are swapped.
+fn is_without_candidate(found: &Found) -> bool {
+    match found {
+        Found::Straight { .. } => true,
+        Found::Split(split) => !split.has(Role::Baseline),
+    }
 }
 
 fn share(document: &Document<'_>, split: &Split) -> Option<f64> {
@@ -68,6 +84,8 @@ mod tests {
         assert_eq!(of(&[&split("80", "ten")]), None);
         assert_eq!(of(&[&split("0", "0")]), None);
         assert_eq!(of(&[&to("v1", "100")]), None, "the candidate is nowhere");
+        assert_eq!(of(&[&to("v1", "100"), &split("90", "10")]), None, "an unknown part never gets the candidate");
+        assert_eq!(of(&[&to("v2", "100"), &split("90", "10")]), Some(0.1), "testers get the candidate besides");
         assert_eq!(
             common(&shares(
                 "kind: VirtualService\nspec: [",

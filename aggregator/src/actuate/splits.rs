@@ -62,6 +62,17 @@ impl Finder {
         }
     }
 
+    /// The same with the releases in each other's place.
+    pub(super) fn swapped(&self) -> Self {
+        let mut swapped = self.clone();
+        match &mut swapped {
+            Finder::VirtualServices { baseline, candidate, .. } | Finder::EnvoyRds { baseline, candidate } => {
+                std::mem::swap(baseline, candidate);
+            }
+        }
+        swapped
+    }
+
     /// The candidate, for people.
     pub(super) fn wanted(&self) -> String {
         match self {

@@ -24,12 +24,15 @@ fn show(decision: &Decision) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(shown, "  {}  {stage:<13}  {}", text::utc(event.unix_us), event.sentence);
     }
+    for source in &decision.sources {
+        let _ = writeln!(shown, "    {}", text::source(source));
+    }
     shown
 }
 
 #[cfg(test)]
 mod tests {
-    use serin_proto::v1::{DecisionEvent, DecisionStage};
+    use serin_proto::v1::{DecisionEvent, DecisionStage, Source, SourceState};
 
     use super::*;
 
@@ -49,11 +52,30 @@ mod tests {
                 event(1_000_000, DecisionStage::Decided, "p99 slower: 1.50x"),
                 event(2_300_000, DecisionStage::NotInEffect, "v2 still gets 40.0%"),
             ],
+            sources: vec![
+                Source {
+                    node_id: "client-7".into(),
+                    state: SourceState::Sends.into(),
+                    share_before: 0.09,
+                    share: 0.085,
+                    stopped_after_ms: 0,
+                    proxies: 1,
+                },
+                Source {
+                    state: SourceState::Stopped.into(),
+                    share_before: 0.1,
+                    stopped_after_ms: 2_100,
+                    proxies: 12,
+                    ..Source::default()
+                },
+            ],
             ..Default::default()
         };
         let want = "#3 shop: v2 against v1\n\
                     \x20 1970-01-01T00:00:01.000Z  decided        p99 slower: 1.50x\n\
-                    \x20 1970-01-01T00:00:02.300Z  not in effect  v2 still gets 40.0%\n";
+                    \x20 1970-01-01T00:00:02.300Z  not in effect  v2 still gets 40.0%\n\
+                    \x20   client-7: sends, 9.0% before, 8.5% now\n\
+                    \x20   12 other proxies: stopped after 2.1 s, 10.0% before, 0.0% now\n";
         assert_eq!(show(&decision), want);
     }
 }

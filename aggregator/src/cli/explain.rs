@@ -80,6 +80,11 @@ fn show(decision: &Decision, verdict: &Verdict) -> String {
             limit.metric
         ));
     }
+    if !decision.sources.is_empty() {
+        line(String::new());
+        line(format!("who sent {candidate} requests, and until when after the rollback was written"));
+        decision.sources.iter().for_each(|source| line(text::source(source)));
+    }
     line(String::new());
     shown
 }
@@ -101,7 +106,7 @@ fn difference(was: &Verdict, is: &Verdict, recording: &Recording) -> Option<Stri
 
 #[cfg(test)]
 mod tests {
-    use serin_proto::v1::{Finding, LimitFinding};
+    use serin_proto::v1::{Finding, LimitFinding, Source, SourceState};
 
     use super::*;
     use crate::recording::Setup;
@@ -145,6 +150,14 @@ mod tests {
             candidate: "v2".into(),
             baseline: "v1".into(),
             unix_us: 1_500_000,
+            sources: vec![Source {
+                node_id: "client-7".into(),
+                state: SourceState::Stopped.into(),
+                share_before: 0.05,
+                stopped_after_ms: 1_700,
+                proxies: 1,
+                ..Source::default()
+            }],
             ..Decision::default()
         };
         insta::assert_snapshot!(show(&decision, &verdict()), @"
@@ -155,6 +168,9 @@ mod tests {
         route        metric        ratio     95% interval     evidence     it takes / scatter       seen   expected
         all          p99           1.31x     1.18 to 1.46        8,955        3,984       1.2        412        148
         p99 < 500ms: 2.30% of the candidate's take longer, 0.00% of the baseline's, 1.00% may
+
+        who sent v2 requests, and until when after the rollback was written
+        client-7: stopped after 1.7 s, 5.0% before, 0.0% now
         ");
     }
 

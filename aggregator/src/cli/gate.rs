@@ -5,6 +5,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Code;
 
 use super::client;
+use crate::{shell::now, time::UnixMicros};
 
 /// How long after a failure serin is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -17,6 +18,16 @@ enum Answer {
     Undecided = 2,
 }
 
+/// What a pipeline waits for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) service: String,
+    /// Of no other release: the one on trial may still be that of before.
+    pub(super) candidate: Option<String>,
+    /// Of no trial that began before: one goes on when its label is given to other pods.
+    pub(super) since: Option<UnixMicros>,
+}
+
 /// Why nothing was decided.
 enum Lost {
     /// Asking again cannot help.
@@ -25,36 +36,45 @@ enum Lost {
     ForNow(String),
 }
 
-pub(super) async fn run(service: String, within: Duration, server: String) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(asked: Asked, within: Duration, server: String) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + within;
     let mut last = None;
     let lost = loop {
-        match timeout_at(deadline, watch(&service, &server, &mut last)).await {
-            Ok(Ok(answer)) => return Ok(ended(answer, &service, last.as_ref(), None)),
+        match timeout_at(deadline, watch(&asked, &server, &mut last)).await {
+            Ok(Ok(answer)) => return Ok(ended(answer, &asked, last.as_ref(), None)),
             Ok(Err(Lost::ForGood(why))) => break Some(why),
             Ok(Err(Lost::ForNow(why))) if Instant::now() + AGAIN >= deadline => break Some(why),
             Ok(Err(Lost::ForNow(_))) => sleep(AGAIN).await,
             Err(_) => break last.is_none().then(|| format!("serin at {server} did not answer in time")),
         }
     };
-    Ok(ended(Answer::Undecided, &service, last.as_ref(), lost.as_deref()))
+    Ok(ended(Answer::Undecided, &asked, last.as_ref(), lost.as_deref()))
+}
+
+/// A time, or how long ago it was.
+pub(super) fn since(text: &str) -> Result<UnixMicros, String> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return u64::try_from(time.as_microsecond()).map(UnixMicros).map_err(|_| "must not be before 1970".to_owned());
+    }
+    let ago = super::duration(text);
+    ago.map(|ago| now().minus(ago)).map_err(|why| format!("{why}, or a time such as 2026-11-26T09:30:00Z"))
 }
 
 /// Waits for a verdict that decides; `last` is the newest of those that do not.
-async fn watch(service: &str, server: &str, last: &mut Option<Verdict>) -> Result<Answer, Lost> {
+async fn watch(asked: &Asked, server: &str, last: &mut Option<Verdict>) -> Result<Answer, Lost> {
     let for_now = |status: tonic::Status| Lost::ForNow(client::told(status).to_string());
     let channel = client::endless(server).await.map_err(|error| Lost::ForNow(format!("{error:#}")))?;
     let mut query = QueryClient::new(channel);
     // Of a service that it does not know, serin would send nothing for ever.
-    let asked = query.compare(CompareRequest { service: service.to_owned(), window_s: 1 }).await;
-    asked.map_err(|status| match status.code() {
+    let known = query.compare(CompareRequest { service: asked.service.clone(), window_s: 1 }).await;
+    known.map_err(|status| match status.code() {
         Code::NotFound => Lost::ForGood(client::told(status).to_string()),
         _ => for_now(status),
     })?;
-    let request = WatchVerdictsRequest { service: service.to_owned() };
+    let request = WatchVerdictsRequest { service: asked.service.clone() };
     let mut verdicts = query.watch_verdicts(request).await.map_err(for_now)?.into_inner();
     while let Some(verdict) = verdicts.message().await.map_err(for_now)? {
-        let answer = answer(&verdict);
+        let answer = answer(asked, &verdict);
         *last = Some(verdict);
         if let Some(answer) = answer {
             return Ok(answer);
@@ -64,39 +84,70 @@ async fn watch(service: &str, server: &str, last: &mut Option<Verdict>) -> Resul
 }
 
 /// What a verdict decides, if it does.
-fn answer(verdict: &Verdict) -> Option<Answer> {
+fn answer(asked: &Asked, verdict: &Verdict) -> Option<Answer> {
     match verdict.state() {
+        _ if asked.is_other(verdict) => None,
         _ if verdict.condemned => Some(Answer::Regressed),
         VerdictState::Regressed => Some(Answer::Regressed),
+        VerdictState::Healthy if asked.is_old(verdict) => None,
         VerdictState::Healthy => Some(Answer::Healthy),
         VerdictState::Gathering | VerdictState::Marginal | VerdictState::Unspecified => None,
     }
 }
 
+impl Asked {
+    fn is_other(&self, verdict: &Verdict) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| *candidate != verdict.candidate)
+    }
+
+    /// A verdict is of one or two seconds before it was reached.
+    fn is_old(&self, verdict: &Verdict) -> bool {
+        let began = UnixMicros(verdict.unix_us).minus(Duration::from_secs(verdict.trial_s.into()));
+        self.since.is_some_and(|since| began < since)
+    }
+
+    /// Why a verdict does not count.
+    fn passed_over(&self, verdict: &Verdict) -> Option<String> {
+        match &self.candidate {
+            Some(candidate) if self.is_other(verdict) => Some(format!("{candidate} is not on trial yet")),
+            _ if verdict.state() == VerdictState::Healthy && self.is_old(verdict) => Some(format!(
+                "the trial began {} s ago, before --since; it ends when {} gets no requests for 15 min: give each version a label of its own",
+                verdict.trial_s, verdict.candidate
+            )),
+            _ => None,
+        }
+    }
+}
+
 #[allow(clippy::print_stdout, reason = "the answer of a command line tool")]
-fn ended(answer: Answer, service: &str, last: Option<&Verdict>, lost: Option<&str>) -> ExitCode {
-    println!("{}", show(answer, service, last, lost));
+fn ended(answer: Answer, asked: &Asked, last: Option<&Verdict>, lost: Option<&str>) -> ExitCode {
+    println!("{}", show(answer, asked, last, lost));
     ExitCode::from(answer as u8)
 }
 
-fn show(answer: Answer, service: &str, last: Option<&Verdict>, lost: Option<&str>) -> String {
+fn show(answer: Answer, asked: &Asked, last: Option<&Verdict>, lost: Option<&str>) -> String {
     let word = match answer {
         Answer::Healthy => "healthy",
         Answer::Regressed => "regressed",
         Answer::Undecided => "undecided",
     };
+    let passed_over = last.and_then(|verdict| asked.passed_over(verdict)).map(|why| format!(": {why}"));
     let about = last.map(|Verdict { candidate, baseline, sentence, .. }| {
         let state = last.map_or_else(String::new, |verdict| verdict.state().word());
         let condemned = if last.is_some_and(|verdict| verdict.condemned) { "condemned, " } else { "" };
         format!(": {candidate} against {baseline}: {condemned}{state}: {sentence}")
     });
-    let lost = lost.map(|why| format!(": {why}")).unwrap_or_default();
-    format!("{service} is {word}{}{lost}", about.unwrap_or_default())
+    let lost = lost.map(|why| format!(": {why}"));
+    [Some(format!("{} is {word}", asked.service)), passed_over, about, lost].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn asked(candidate: Option<&str>, since: Option<u64>) -> Asked {
+        Asked { service: "shop".to_owned(), candidate: candidate.map(str::to_owned), since: since.map(UnixMicros) }
+    }
 
     fn verdict(state: VerdictState, sentence: &str) -> Verdict {
         let [service, baseline, candidate, sentence] = ["shop", "v1", "v2", sentence].map(str::to_owned);
@@ -105,36 +156,81 @@ mod tests {
 
     #[test]
     fn only_what_is_proven_decides() {
-        let check = |state, want| assert_eq!(answer(&verdict(state, "")), want, "{state:?}");
+        let check = |state, want| assert_eq!(answer(&asked(None, None), &verdict(state, "")), want, "{state:?}");
         check(VerdictState::Healthy, Some(Answer::Healthy));
         check(VerdictState::Regressed, Some(Answer::Regressed));
         check(VerdictState::Gathering, None);
         check(VerdictState::Marginal, None);
         check(VerdictState::Unspecified, None);
         let condemned = Verdict { condemned: true, ..verdict(VerdictState::Gathering, "") };
-        assert_eq!(answer(&condemned), Some(Answer::Regressed));
+        assert_eq!(answer(&asked(None, None), &condemned), Some(Answer::Regressed));
+    }
+
+    #[test]
+    fn the_verdict_of_another_release_decides_nothing() {
+        let check = |candidate, state, condemned, want| {
+            let verdict = Verdict { condemned, ..verdict(state, "") };
+            assert_eq!(answer(&asked(Some(candidate), None), &verdict), want, "{candidate} {state:?} {condemned}");
+        };
+        check("v2", VerdictState::Healthy, false, Some(Answer::Healthy));
+        check("v2", VerdictState::Gathering, true, Some(Answer::Regressed));
+        check("v3", VerdictState::Healthy, false, None);
+        check("v3", VerdictState::Regressed, false, None);
+        check("v3", VerdictState::Gathering, true, None);
+    }
+
+    #[test]
+    fn an_older_trial_proves_nothing() {
+        let check = |state, trial_s, want| {
+            let verdict = Verdict { unix_us: 1_000_000_000, trial_s, ..verdict(state, "") };
+            assert_eq!(answer(&asked(None, Some(900_000_000)), &verdict), want, "{state:?} {trial_s}");
+        };
+        check(VerdictState::Healthy, 100, Some(Answer::Healthy));
+        check(VerdictState::Healthy, 101, None);
+        check(VerdictState::Regressed, 101, Some(Answer::Regressed));
+    }
+
+    #[test]
+    fn a_time_or_how_long_ago() {
+        assert_eq!(since("1970-01-01T00:01:00Z"), Ok(UnixMicros(60_000_000)));
+        let at = since("5m").unwrap();
+        let ago = now().since(at);
+        assert!(ago >= Duration::from_secs(300) && ago < Duration::from_secs(400), "{ago:?}");
+        for wrong in ["", "yesterday", "-5m", "1969-12-31T23:59:59Z"] {
+            assert!(since(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
     fn the_sentence_is_said() {
         let regressed = verdict(VerdictState::Regressed, "p99 slower: 1.44x");
         insta::assert_snapshot!(
-            show(Answer::Regressed, "shop", Some(&regressed), None),
+            show(Answer::Regressed, &asked(None, None), Some(&regressed), None),
             @"shop is regressed: v2 against v1: regressed: p99 slower: 1.44x"
         );
         let gathering = verdict(VerdictState::Gathering, "no requests to v2 yet");
         insta::assert_snapshot!(
-            show(Answer::Undecided, "shop", Some(&gathering), Some("serin at 127.0.0.1:1 has stopped")),
+            show(Answer::Undecided, &asked(None, None), Some(&gathering), Some("serin at 127.0.0.1:1 has stopped")),
             @"shop is undecided: v2 against v1: gathering: no requests to v2 yet: serin at 127.0.0.1:1 has stopped"
         );
         let condemned = Verdict { condemned: true, ..gathering };
         insta::assert_snapshot!(
-            show(Answer::Regressed, "shop", Some(&condemned), None),
+            show(Answer::Regressed, &asked(None, None), Some(&condemned), None),
             @"shop is regressed: v2 against v1: condemned, gathering: no requests to v2 yet"
         );
         insta::assert_snapshot!(
-            show(Answer::Undecided, "shop", None, Some("cannot reach serin")),
+            show(Answer::Undecided, &asked(None, None), None, Some("cannot reach serin")),
             @"shop is undecided: cannot reach serin"
+        );
+        let healthy = verdict(VerdictState::Healthy, "no slower");
+        insta::assert_snapshot!(
+            show(Answer::Undecided, &asked(Some("v3"), None), Some(&healthy), None),
+            @"shop is undecided: v3 is not on trial yet: v2 against v1: healthy: no slower"
+        );
+        let old = Verdict { unix_us: 1_000_000_000, trial_s: 300, ..healthy };
+        insta::assert_snapshot!(
+            show(Answer::Undecided, &asked(None, Some(900_000_000)), Some(&old), None),
+            @"shop is undecided: the trial began 300 s ago, before --since; it ends when v2 gets no requests for 15 min: give each version a label of its own: v2 against v1: healthy: no slower"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Times and evidence for people (pure).
 
+use serin_proto::v1::{Source, SourceState};
 use serin_sketch::thousands;
 
 /// RFC 3339 in UTC with milliseconds.
@@ -15,6 +16,19 @@ pub(super) fn odds(ln: f64) -> String {
         ln if ln < 1e6f64.ln() => thousands(ln.exp().round() as u64),
         ln => format!("10^{:.0}", ln / std::f64::consts::LN_10),
     }
+}
+
+/// A proxy that sends requests, and what became of those to the candidate.
+pub(super) fn source(source: &Source) -> String {
+    let who =
+        if source.node_id.is_empty() { format!("{} other proxies", source.proxies) } else { source.node_id.clone() };
+    let state = source.state().word();
+    let since = match source.state() {
+        SourceState::Sends | SourceState::Unspecified => String::new(),
+        _ => format!(" after {:.1} s", f64::from(source.stopped_after_ms) / 1e3),
+    };
+    let [before, now] = [source.share_before, source.share].map(|share| share * 100.0);
+    format!("{who}: {state}{since}, {before:.1}% before, {now:.1}% now")
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<FromLog>, Unreadable> {
         let second = Slices::second_of(report.interval_end, report.interval, UnixMicros(u64::MAX));
         let mut deltas = Arc::unwrap_or_clone(report.deltas);
         deltas.intern(|series| Arc::clone(known.entry(Arc::clone(series)).or_insert_with(|| Arc::clone(series))));
-        let counted = Logged { second, deltas: Arc::new(deltas) };
+        let counted = Logged { second, node: Arc::clone(&reporter.id.node_id), deltas: Arc::new(deltas) };
         Ok(FromLog { reporter: reporter.id, floor: reporter.first_sequence, sequence: report.sequence, counted })
     });
     reports.collect()
@@ -207,7 +207,7 @@ mod tests {
             reporter: batch[0].reporter.clone(),
             floor: 4,
             sequence,
-            counted: Logged { second: 1_000, deltas: deltas(&[counted]) },
+            counted: Logged { second: 1_000, node: "n".into(), deltas: deltas(&[counted]) },
         };
         assert_eq!(read("shop"), [from_log(5, &shop), from_log(6, &shop)]);
         assert_eq!(read("cart"), [from_log(5, &cart)]);

@@ -218,7 +218,7 @@ async fn read_log(
             break;
         }
         let reports = message::decode(&message.payload).map_err(Unread::damaged)?;
-        for Logged { second, deltas } in new_ones(&mut logged, reports, written) {
+        for Logged { second, deltas, .. } in new_ones(&mut logged, reports, written) {
             for delta in deltas.iter().filter(|_| sequence > after) {
                 if let Some(entry) = open.entry(second, delta.series) {
                     roll_up::add(entry, delta);

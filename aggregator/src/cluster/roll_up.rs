@@ -163,7 +163,7 @@ mod tests {
         };
         let total = Counts::from_iter([(Bucket::of(Micros(us)), 2)]);
         let counted = Counted { series: Arc::new(series), upstream: Counts::new(), total, retries: 1 };
-        Logged { second, deltas: Arc::new([counted].into_iter().collect()) }
+        Logged { second, node: "n".into(), deltas: Arc::new([counted].into_iter().collect()) }
     }
 
     #[test]

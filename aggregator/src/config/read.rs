@@ -295,7 +295,17 @@ fn rollback(rollback: &mut Section<'_>) -> Option<Rollback> {
     let objects = rollback.section("kubernetes", object::read).into_iter().collect();
     let rollout = rollback.section("argo_rollout", object::rollout);
     let targets = virtual_services.into_iter().chain(envoy_rds).collect();
-    Some(Rollback { dry_run, only_tells, without_baseline, confirm_within, hold, targets, objects, rollout })
+    Some(Rollback {
+        dry_run,
+        only_tells,
+        without_baseline,
+        confirm_within,
+        hold,
+        targets,
+        objects,
+        rollout,
+        held: None,
+    })
 }
 
 fn git(git: &mut Section<'_>) -> Option<Git> {

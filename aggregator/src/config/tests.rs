@@ -35,6 +35,7 @@ fn the_smallest_file_has_the_defaults() {
             targets: Vec::new(),
             objects: Vec::new(),
             rollout: None,
+            held: None,
         },
     };
     let want = Config {
@@ -149,6 +150,7 @@ services:
         targets: vec![Target::EnvoyRds { file: PathBuf::from("rds.yaml"), cluster }],
         objects: Vec::new(),
         rollout: None,
+        held: None,
     };
     assert_eq!(service.rollback, want);
 }

@@ -1,14 +1,17 @@
 //! A condemned candidate: its rollback is written, confirmed from the data plane, and written again when it comes
 //! back.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+mod sentence;
 
-use serin_proto::v1::{self, DecisionStage};
+use std::{sync::Arc, time::Duration};
+
+use serin_proto::v1::{self, DecisionStage, Vantage};
 
 use super::{
     Effect, Written,
-    confirm::{Confirm, Seen, Split},
-    decision, evidence,
+    confirm::{Confirm, Seen},
+    decision,
+    shares::{self, Recent},
 };
 use crate::{
     config::{Rollback, Service},
@@ -20,34 +23,16 @@ use crate::{
 const BACK_S: u32 = 3;
 /// At most this often, so that a fight with another writer does not become a storm.
 const WRITE_AGAIN: Duration = Duration::from_secs(30);
-/// How many past seconds the split before a write is taken from.
-const SPLIT_S: usize = 10;
-
-/// The last seconds' splits.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Recent(VecDeque<Split>);
-
-impl Recent {
-    pub(super) fn push(&mut self, split: Split) {
-        self.0.push_back(split);
-        self.0.drain(..self.0.len().saturating_sub(SPLIT_S));
-    }
-
-    fn sum(&self) -> Split {
-        self.0.iter().fold(Split::default(), |sum, split| sum.plus(*split))
-    }
-}
-
+/// What cannot be written, and what there is nothing to write of, is tried again after twice as long each time, in the end this often.
+const WRITE_AGAIN_MAX: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug)]
 enum Phase {
     /// [`Effect::RollBack`] is on its way.
     Writing,
     /// It is not written yet, and is asked for again every second.
     HeldBack,
-    /// Is it in effect?
-    Confirming(Confirm),
-    /// It is, or nothing was written: does the candidate come back?
-    Standing,
+    /// It is written, or cannot be, or is not to be: is the candidate served?
+    Watching,
     /// Another replica leads.
     Standby,
     /// It was held for long enough: nothing is written any more.
@@ -59,7 +44,15 @@ enum Phase {
 pub(super) struct Condemned {
     decision: v1::Decision,
     phase: Phase,
+    /// Until it is known that the candidate gets nothing.
+    confirm: Option<Confirm>,
     last_write: UnixMicros,
+    /// How many writes in a row changed nothing.
+    in_vain: u32,
+    /// Whether the last write left the targets as they are to be.
+    in_place: bool,
+    /// Whether it is being written because the candidate is served all the same.
+    is_back: bool,
     recent: Recent,
     /// One bit a second, the lowest is the last: was the candidate served?
     served: u64,
@@ -73,29 +66,35 @@ impl Condemned {
         recent: Recent,
         now: UnixMicros,
     ) -> (Self, Vec<Effect>) {
-        let why_not = why_not(service, &decision);
+        let why_not = sentence::why_not(service, &decision);
         let holds = why_not.is_some();
         if let Some(sentence) = why_not {
             decision::record(&mut decision, DecisionStage::NotWritten, &sentence, now);
         }
         let roll_back = (!holds).then_some(Effect::RollBack { decision: decision.id, service: Arc::clone(service) });
         let effects = std::iter::once(Effect::Persist(decision.clone())).chain(roll_back).collect();
-        let phase = if holds { Phase::Standing } else { Phase::Writing };
-        (Condemned { decision, phase, last_write: now, recent, served: 0 }, effects)
+        let phase = if holds { Phase::Watching } else { Phase::Writing };
+        (Condemned { last_write: now, recent, ..Condemned::at(phase, decision) }, effects)
     }
 
     /// Goes on where an earlier run left off.
     pub(super) fn resume(service: &Service, decision: v1::Decision, now: UnixMicros) -> Self {
         let has = |stage| decision::has(&decision, stage);
-        let phase =
-            match (may_write(service, &decision, now), has(DecisionStage::Written), has(DecisionStage::Confirmed)) {
-                (true, false, _) => Phase::Writing,
-                (true, true, false) => Phase::Confirming(confirm(service, Split::default(), now)),
-                (true, true, true) => Phase::Standing,
-                (false, _, _) if has(DecisionStage::NotWritten) || has(DecisionStage::Written) => Phase::Standing,
-                (false, _, _) => Phase::Writing,
-            };
-        Condemned { decision, phase, last_write: UnixMicros(0), recent: Recent::default(), served: 0 }
+        let is_written = has(DecisionStage::Written);
+        let phase = match may_write(service, &decision, now) {
+            true if is_written => Phase::Watching,
+            false if is_written || has(DecisionStage::NotWritten) => Phase::Watching,
+            _ => Phase::Writing,
+        };
+        let is_open = is_written && decision.events.last().is_some_and(|last| last.stage() != DecisionStage::Confirmed);
+        let confirm = is_open.then(|| confirm(service, &Recent::default(), now));
+        Condemned { confirm, in_place: is_written, ..Condemned::at(phase, decision) }
+    }
+
+    fn at(phase: Phase, decision: v1::Decision) -> Self {
+        let (last_write, recent) = (UnixMicros(0), Recent::default());
+        let (confirm, in_vain, in_place, is_back, served) = (None, 0, false, false, 0);
+        Condemned { decision, phase, confirm, last_write, in_vain, in_place, is_back, recent, served }
     }
 
     pub(super) fn is_writing(&self) -> bool {
@@ -105,9 +104,12 @@ impl Condemned {
     /// Its rollback was ordered and may not be written now. Says so, unless that was the last thing that was said.
     pub(super) fn hold_back(&mut self, why: &str, now: UnixMicros) -> Option<Effect> {
         self.phase = Phase::HeldBack;
-        let before = self.decision.events.len();
-        decision::record(&mut self.decision, DecisionStage::NotWritten, why, now);
-        (self.decision.events.len() > before).then(|| Effect::Persist(self.decision.clone()))
+        self.say(DecisionStage::NotWritten, why, now)
+    }
+
+    /// What is to be kept, where that is news.
+    fn say(&mut self, stage: DecisionStage, sentence: &str, now: UnixMicros) -> Option<Effect> {
+        decision::record(&mut self.decision, stage, sentence, now).then(|| Effect::Persist(self.decision.clone()))
     }
 
     /// The order to write it was not carried out: it is asked for again.
@@ -129,25 +131,41 @@ impl Condemned {
 
     /// The targets were written, or not.
     pub(super) fn written(&mut self, service: &Service, results: &[Written], now: UnixMicros) -> Vec<Effect> {
+        let any = |of: fn(&Written) -> bool| results.iter().any(of);
+        let is_useless = std::mem::take(&mut self.is_back) && self.in_place;
         for result in results {
             let (stage, sentence) = result.stage();
-            decision::record(&mut self.decision, stage, sentence, now);
+            match result {
+                Written::InEffect(said) if is_useless => {
+                    let sentence = sentence::useless(service, said);
+                    decision::record(&mut self.decision, DecisionStage::NotInEffect, &sentence, now)
+                }
+                _ => decision::record(&mut self.decision, stage, sentence, now),
+            };
         }
         if results.is_empty() {
-            let sentence = "no rollback target is configured: nothing was written";
-            decision::record(&mut self.decision, DecisionStage::NotWritten, sentence, now);
+            decision::record(&mut self.decision, DecisionStage::NotWritten, &sentence::without_targets(service), now);
         }
         (self.last_write, self.served) = (now, 0);
-        // What could not be written is tried again as long as the candidate is served.
-        let any = |of: fn(&Written) -> bool| results.iter().any(of);
+        let is_changed = any(|result| matches!(result, Written::Done(_)));
+        self.in_vain = if is_changed { 0 } else { self.in_vain.saturating_add(1) };
+        let is_in_place = is_changed || any(|result| matches!(result, Written::InEffect(_)));
+        let goes_on = !is_changed && is_in_place == self.in_place;
+        self.in_place = is_in_place;
         self.phase = match () {
-            () if any(|result| matches!(result, Written::Done(_))) => {
-                Phase::Confirming(confirm(service, self.recent.sum(), now))
-            }
+            // What could not be written is tried again as long as the candidate is served.
+            () if self.in_place => Phase::Watching,
             () if any(|result| matches!(result, Written::Standby(_))) => Phase::Standby,
             () if any(|result| matches!(result, Written::Left(_))) => Phase::Left,
-            () => Phase::Standing,
+            () => Phase::Watching,
         };
+        let has_failed = any(|result| matches!(result, Written::Failed(_)));
+        let is_open = self.in_place || has_failed || matches!(self.phase, Phase::Left);
+        if self.confirm.is_none() || !goes_on {
+            let before = std::mem::take(&mut self.recent);
+            self.confirm = is_open.then(|| confirm(service, &before, now));
+        }
+        // In any case: without effects it would be taken for the answer to a decision that nobody guards any more.
         vec![Effect::Persist(self.decision.clone())]
     }
 
@@ -171,7 +189,7 @@ impl Condemned {
 
     /// Its objects are to be written again, by who holds them: so that nobody else does meanwhile, nor clears it. `false`: not now.
     pub(super) fn again(&mut self) -> bool {
-        let may = matches!(self.phase, Phase::Confirming(_) | Phase::Standing);
+        let may = matches!(self.phase, Phase::Watching);
         if may {
             self.phase = Phase::Writing;
         }
@@ -180,57 +198,78 @@ impl Condemned {
 
     /// Takes one complete second.
     pub(super) fn watch(&mut self, service: &Arc<Service>, second: u64, seen: &Second, now: UnixMicros) -> Vec<Effect> {
-        let split = evidence::split(service, second, seen, self.last_write);
-        self.recent.push(split);
-        self.served = self.served << 1 | u64::from(split.candidate > 0);
-        let told = match &mut self.phase {
-            Phase::Writing | Phase::Standby | Phase::Left => return Vec::new(),
+        let shares = shares::of(service, second, seen, self.last_write);
+        self.served = self.served << 1 | u64::from(shares.whole.candidate > 0);
+        // What was before the write tells nothing of what came of it.
+        if UnixMicros::from_second(second + 1) > self.last_write {
+            self.recent.push(shares.clone());
+        }
+        match self.phase {
+            Phase::Writing | Phase::Standby => return Vec::new(),
             Phase::HeldBack => {
                 self.phase = Phase::Writing;
                 return vec![Effect::RollBack { decision: self.decision.id, service: Arc::clone(service) }];
             }
-            Phase::Standing => None,
-            Phase::Confirming(confirm) => match confirm.observe(second, split) {
-                Seen::Waiting if confirm.overdue() => None,
-                Seen::Waiting => return Vec::new(),
-                Seen::Zero { after } => {
-                    (self.phase, self.served) = (Phase::Standing, 0);
-                    let sentence = format!("candidate share 0.0% after {:.1} s", after.as_secs_f64());
-                    Some((DecisionStage::Confirmed, sentence))
-                }
-                Seen::NotInEffect { recent } => Some((DecisionStage::NotInEffect, not_in_effect(service, recent))),
-            },
-        };
-        if let Some((stage, sentence)) = told {
-            decision::record(&mut self.decision, stage, &sentence, now);
-            return vec![Effect::Persist(self.decision.clone())];
+            Phase::Watching | Phase::Left => {}
         }
-        self.enforce(service, now)
+        let is_left = matches!(self.phase, Phase::Left);
+        // Otherwise it is known that it had no effect.
+        let is_asked = self.in_place && !is_left;
+        let seen = self.confirm.as_mut().map(|confirm| (confirm.observe(second, &shares), confirm.overdue()));
+        let told = match seen {
+            Some((Seen::Zero { after }, _)) => {
+                self.list_sources();
+                let how = self.confirm.take().map(|confirm| confirm.how()).unwrap_or_default();
+                self.served = 0;
+                Some((DecisionStage::Confirmed, sentence::zero(service, after, &how, self.in_place, is_left)))
+            }
+            Some((Seen::NotInEffect, _)) if is_asked => {
+                self.list_sources();
+                self.confirm.as_ref().map(|confirm| {
+                    let lately = confirm.lately(&self.recent);
+                    sentence::overdue(service, lately.whole, confirm.who(&lately, &service.candidate))
+                })
+            }
+            Some((Seen::Waiting, false)) if is_asked => return Vec::new(),
+            _ => None,
+        };
+        match told {
+            Some((stage, sentence)) => self.say(stage, &sentence, now).into_iter().collect(),
+            None => self.enforce(service, now),
+        }
+    }
+
+    /// Puts down who stopped and who did not.
+    fn list_sources(&mut self) {
+        if let Some(confirm) = &self.confirm {
+            self.decision.sources = confirm.sources(&confirm.lately(&self.recent));
+        }
+    }
+
+    /// How long after the last write the next one may be.
+    fn pause(&self) -> Duration {
+        let doubled = 2_u32.saturating_pow(self.in_vain.saturating_sub(1));
+        WRITE_AGAIN.saturating_mul(doubled).min(WRITE_AGAIN_MAX)
     }
 
     fn enforce(&mut self, service: &Arc<Service>, now: UnixMicros) -> Vec<Effect> {
-        let is_back = self.served.count_ones() >= BACK_S && now.since(self.last_write) >= WRITE_AGAIN;
+        let is_back = self.served.count_ones() >= BACK_S && now.since(self.last_write) >= self.pause();
         if !is_back {
             return Vec::new();
         }
-        if is_over(service, &self.decision, now) {
+        if matches!(self.phase, Phase::Left) || is_over(service, &self.decision, now) {
             self.phase = Phase::Left;
-            decision::record(&mut self.decision, DecisionStage::NotInEffect, &left(service), now);
-            return vec![Effect::Persist(self.decision.clone())];
+            self.confirm.get_or_insert_with(|| confirm(service, &self.recent, now));
+            return self.say(DecisionStage::NotInEffect, &sentence::left(service), now).into_iter().collect();
         }
         if !may_write(service, &self.decision, now) {
             return Vec::new();
         }
-        self.phase = Phase::Writing;
-        self.last_write = now;
-        let share = self.recent.sum().share().unwrap_or_default() * 100.0;
-        let sentence = format!(
-            "{} is condemned and gets {share:.1}% of the requests: writing the rollback again",
-            service.candidate
-        );
-        decision::record(&mut self.decision, DecisionStage::NotInEffect, &sentence, now);
+        (self.phase, self.is_back, self.last_write) = (Phase::Writing, true, now);
+        self.list_sources();
+        let said = self.say(DecisionStage::NotInEffect, &sentence::again(service, &self.recent.sum()), now);
         let again = Effect::RollBack { decision: self.decision.id, service: Arc::clone(service) };
-        vec![Effect::Persist(self.decision.clone()), again]
+        said.into_iter().chain([again]).collect()
     }
 }
 
@@ -239,7 +278,7 @@ fn may_write(service: &Service, decision: &v1::Decision, now: UnixMicros) -> boo
     let Rollback { dry_run, .. } = service.rollback;
     !dry_run
         && service.rollback.has_targets()
-        && why_not(service, decision).is_none()
+        && sentence::why_not(service, decision).is_none()
         && !is_over(service, decision, now)
 }
 
@@ -250,50 +289,6 @@ fn is_over(service: &Service, decision: &v1::Decision, now: UnixMicros) -> bool 
     targets.is_empty() && !objects.is_empty() && decision::first_written(decision).is_some_and(is_held_for)
 }
 
-fn left(service: &Service) -> String {
-    format!(
-        "{} is condemned and gets requests again: it was held out of traffic for {:#} (rollback.hold) and is left to others now; take it out \
-         by hand, or clear it",
-        service.candidate,
-        jiff::SignedDuration::try_from(service.rollback.hold).unwrap_or_default()
-    )
-}
-
-/// Why nothing is written, whatever the targets: somebody only wants to be told, or there may be no baseline to send requests to.
-fn why_not(service: &Service, decision: &v1::Decision) -> Option<String> {
-    let without_baseline = decision.verdict.as_ref().is_some_and(|verdict| verdict.without_baseline);
-    if service.rollback.only_tells {
-        Some(format!(
-            "told, not rolled back: rollback.action is notify; {} keeps its weight until somebody changes it",
-            decision.candidate
-        ))
-    } else if without_baseline && !service.rollback.without_baseline {
-        Some(format!(
-            "not rolled back: {} had no requests when this was decided, so it may have no pods; where they are kept running after a \
-             promotion, set rollback.without_baseline: true",
-            decision.baseline
-        ))
-    } else {
-        None
-    }
-}
-
-fn confirm(service: &Service, before: Split, now: UnixMicros) -> Confirm {
-    Confirm::new(now, service.rollback.confirm_within, before)
-}
-
-fn not_in_effect(service: &Service, recent: Split) -> String {
-    let (within, candidate) = (service.rollback.confirm_within.as_secs(), &service.candidate);
-    match (recent.candidate, recent.others) {
-        (0, 0) => format!("not known whether the rollback took effect: no requests {within} s after it was written"),
-        (0, others) => format!(
-            "not known yet whether the rollback took effect: {candidate} got none of the last {others} requests, too few \
-             to be sure"
-        ),
-        _ => format!(
-            "the rollback did not take effect: {within} s after it was written {candidate} still gets {:.1}% of the \
-             requests; check that the proxies read what was written, and whether a route was left alone",
-            recent.share().unwrap_or_default() * 100.0
-        ),
-    }
+fn confirm(service: &Service, before: &Recent, now: UnixMicros) -> Confirm {
+    Confirm::new(now, service.rollback.confirm_within, before, service.vantage != Vantage::Inbound)
 }

@@ -1,38 +1,23 @@
 //! Did the rollback take effect? Asked of the data plane: the filters see the split that callers really get.
+//!
+//! Each proxy that sends requests takes new routes over by itself, or does not. So each one whose requests are enough for that has to
+//! be silent for long enough by itself; the others are silent together, and so is each of them that is seen to send some afterwards.
 
-use std::{collections::VecDeque, time::Duration};
+mod silence;
+mod told;
 
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::shares::{Recent, Shares, Split};
 use crate::time::UnixMicros;
+use silence::{EXPECTED_MIN, Silence};
+pub(super) use told::few;
 
-/// A candidate that is still served would have shown itself: the silence counts once its probability by chance
-/// is below 1 in 1,000, that is once e^-expected < 0.001.
-const EXPECTED_MIN: f64 = 6.9;
-/// Share assumed when the split before the write is not known (1%): the longest silence is asked for.
-const SHARE_UNKNOWN: f64 = 0.01;
+/// Proxies that have to be silent each by itself; of more, those that sent the candidate the most.
+const ALONE_MAX: usize = 100;
 
-/// Seconds that the split is told of when the time allowed is over.
-const RECENT_S: usize = 10;
-
-/// Requests of one second, or of several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Split {
-    pub(super) candidate: u64,
-    pub(super) others: u64,
-}
-
-impl Split {
-    pub(super) fn share(self) -> Option<f64> {
-        let all = self.candidate.saturating_add(self.others);
-        (all > 0).then(|| self.candidate as f64 / all as f64)
-    }
-
-    pub(super) fn plus(self, other: Split) -> Split {
-        Split {
-            candidate: self.candidate.saturating_add(other.candidate),
-            others: self.others.saturating_add(other.others),
-        }
-    }
-}
+/// Who sends requests now is told of so many seconds, and of half the time allowed at the most: before that everybody did.
+const NOW_S: usize = 5;
 
 /// What the data plane shows after a write.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,61 +29,64 @@ pub(super) enum Seen {
         /// From the write until its last response, at the resolution of a second.
         after: Duration,
     },
-    /// The time allowed is over without a proof; this is how the last seconds were split.
-    NotInEffect { recent: Split },
+    /// The time allowed is over without a proof.
+    NotInEffect,
 }
 
-/// Watches the split after a write.
+/// Watches the shares after a write.
 #[derive(Clone, Debug)]
 pub(super) struct Confirm {
     written: UnixMicros,
     within: Duration,
-    share_before: f64,
-    silent_from: Option<UnixMicros>,
-    expected: f64,
-    recent: VecDeque<Split>,
+    /// Whether the whole is what those proxies send that are told apart.
+    is_theirs: bool,
+    before: Shares,
+    seconds: usize,
+    alone: BTreeMap<Arc<str>, Silence>,
+    /// All others together.
+    rest: Silence,
+    /// Whether they have been silent for long enough once.
+    rest_was_proven: bool,
     overdue: bool,
 }
 
 impl Confirm {
-    pub(super) fn new(written: UnixMicros, within: Duration, before: Split) -> Self {
-        let share_before = before.share().filter(|share| *share > 0.0).unwrap_or(SHARE_UNKNOWN);
-        Confirm {
-            written,
-            within,
-            share_before,
-            silent_from: None,
-            expected: 0.0,
-            recent: VecDeque::new(),
-            overdue: false,
-        }
+    /// `is_theirs`: whether the whole is what the proxies send, and not what the release's own sidecars receive.
+    pub(super) fn new(written: UnixMicros, within: Duration, before: &Recent, is_theirs: bool) -> Self {
+        let (seconds, before) = (before.seconds(), before.sum());
+        let mut by_itself: Vec<(&Arc<str>, &Split)> =
+            before.by.iter().filter(|(_, split)| Silence::expects(**split, seconds, within) >= EXPECTED_MIN).collect();
+        by_itself.sort_by_key(|(_, split)| std::cmp::Reverse(split.candidate));
+        by_itself.truncate(ALONE_MAX);
+        let silence = |(node, split): (&Arc<str>, &Split)| (Arc::clone(node), Silence::new(*split, seconds));
+        let alone: BTreeMap<_, _> = by_itself.into_iter().map(silence).collect();
+        let theirs = alone.values().fold(Split::default(), |sum, silence| sum.plus(silence.before));
+        let rest = if is_theirs { before.whole.minus(theirs) } else { before.whole };
+        let rest = Silence::new(rest, seconds);
+        Confirm { written, within, is_theirs, before, seconds, alone, rest, rest_was_proven: false, overdue: false }
     }
 
     /// Takes one complete second. Says `NotInEffect` once.
-    pub(super) fn observe(&mut self, second: u64, split: Split) -> Seen {
-        let start = UnixMicros::from_second(second);
+    pub(super) fn observe(&mut self, second: u64, shares: &Shares) -> Seen {
+        let begin = UnixMicros::from_second(second).max(self.written);
         let end = UnixMicros::from_second(second + 1);
         if end <= self.written {
             return Seen::Waiting;
         }
-        if split.candidate > 0 {
-            (self.silent_from, self.expected) = (None, 0.0);
-        } else {
-            self.silent_from.get_or_insert(start.max(self.written));
-            // Before, each request that went elsewhere came with share / (1 - share) that went to the candidate.
-            let odds = self.share_before / (1.0 - self.share_before).max(0.01);
-            self.expected += split.others as f64 * odds;
+        if self.rest_was_proven {
+            self.single_out(shares);
         }
-        self.recent.push_back(split);
-        self.recent.drain(..self.recent.len().saturating_sub(RECENT_S));
-        if let Some(from) = self.silent_from
-            && self.expected >= EXPECTED_MIN
-        {
-            return Seen::Zero { after: from.since(self.written) };
+        self.alone.iter_mut().for_each(|(node, silence)| silence.observe(begin, shares.of(node)));
+        let theirs = self.alone.keys().fold(Split::default(), |sum, node| sum.plus(shares.of(node)));
+        self.rest.observe(begin, if self.is_theirs { shares.whole.minus(theirs) } else { shares.whole });
+        self.rest_was_proven |= self.rest.is_proven();
+        let is_late = end.since(self.written) >= self.within;
+        if self.is_settled() || is_late && self.is_silent_together(end) {
+            return Seen::Zero { after: self.after() };
         }
-        if !self.overdue && end.since(self.written) >= self.within {
+        if !self.overdue && is_late {
             self.overdue = true;
-            return Seen::NotInEffect { recent: self.recent.iter().fold(Split::default(), |sum, s| sum.plus(*s)) };
+            return Seen::NotInEffect;
         }
         Seen::Waiting
     }
@@ -106,54 +94,48 @@ impl Confirm {
     pub(super) fn overdue(&self) -> bool {
         self.overdue
     }
+
+    /// What was sent a moment ago.
+    pub(super) fn lately(&self, recent: &Recent) -> Shares {
+        let half = usize::try_from(self.within.as_secs() / 2).unwrap_or(NOW_S);
+        recent.last(half.clamp(1, NOW_S))
+    }
+
+    /// One of the rest that sends the candidate requests after the rest was silent did not follow.
+    fn single_out(&mut self, shares: &Shares) {
+        let sends = shares.by.iter().filter(|(_, split)| split.candidate > 0);
+        for (node, _) in sends {
+            if self.alone.len() < ALONE_MAX && !self.alone.contains_key(node) {
+                let before = self.before.of(node);
+                self.alone.insert(Arc::clone(node), Silence::new(before, self.seconds));
+            }
+        }
+    }
+
+    /// Whether the rest has anything to say: it sent the candidate requests, or nobody else can tell.
+    fn asks_rest(&self) -> bool {
+        self.rest.before.candidate > 0 || self.rest.sent > 0 || !self.alone.values().any(Silence::is_proven)
+    }
+
+    fn is_settled(&self) -> bool {
+        let is_proven = self.rest.is_proven() || self.alone.values().any(Silence::is_proven);
+        is_proven && self.alone.values().all(Silence::is_settled) && (!self.asks_rest() || self.rest.is_settled())
+    }
+
+    /// When the time is over, those whose requests became too few to tell by themselves count together with the others: if none of them
+    /// sent the candidate any for half of the time.
+    fn is_silent_together(&self, now: UnixMicros) -> bool {
+        let all = || self.alone.values().chain(self.asks_rest().then_some(&self.rest));
+        let expected: f64 = all().map(|silence| silence.expected).sum();
+        all().all(|silence| silence.is_settled() || silence.lasts(now) >= self.within / 2) && expected >= EXPECTED_MIN
+    }
+
+    /// When the last of them became silent.
+    fn after(&self) -> Duration {
+        let all = self.alone.values().chain(self.asks_rest().then_some(&self.rest));
+        all.filter_map(|silence| silence.from).max().unwrap_or(self.written).since(self.written)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WRITTEN: UnixMicros = UnixMicros(100_300_000);
-
-    fn confirm() -> Confirm {
-        Confirm::new(WRITTEN, Duration::from_secs(5), Split { candidate: 50, others: 50 })
-    }
-
-    fn split(candidate: u64, others: u64) -> Split {
-        Split { candidate, others }
-    }
-
-    #[test]
-    fn silence_while_others_are_served_is_zero() {
-        let mut c = confirm();
-        assert_eq!(c.observe(99, split(0, 500)), Seen::Waiting, "before the write");
-        assert_eq!(c.observe(100, split(40, 60)), Seen::Waiting);
-        assert_eq!(c.observe(101, split(1, 99)), Seen::Waiting, "one that was in flight");
-        assert_eq!(c.observe(102, split(0, 100)), Seen::Zero { after: Duration::from_millis(1_700) });
-    }
-
-    #[test]
-    fn a_silence_that_chance_explains_is_waited_out() {
-        let mut c = Confirm::new(WRITTEN, Duration::from_secs(60), split(1, 99));
-        // 100 requests a second bring about one of the candidate's: 7 s of silence are below 1 in 1,000.
-        for second in 101..107 {
-            assert_eq!(c.observe(second, split(0, 100)), Seen::Waiting, "{second}");
-        }
-        assert_eq!(c.observe(107, split(0, 100)), Seen::Zero { after: Duration::from_millis(700) });
-    }
-
-    #[test]
-    fn says_once_that_nothing_changed_and_goes_on_watching() {
-        let mut c = confirm();
-        let seen: Vec<_> = (101..108).map(|second| c.observe(second, split(25, 75))).collect();
-        assert_eq!(seen.iter().filter(|s| **s != Seen::Waiting).count(), 1);
-        assert_eq!(seen[4], Seen::NotInEffect { recent: split(5 * 25, 5 * 75) });
-        assert!(matches!(c.observe(108, split(0, 100)), Seen::Zero { .. }));
-    }
-
-    #[test]
-    fn no_requests_at_all_prove_nothing() {
-        let mut c = confirm();
-        let seen: Vec<_> = (101..106).map(|second| c.observe(second, split(0, 0))).collect();
-        assert_eq!(seen.last(), Some(&Seen::NotInEffect { recent: Split::default() }));
-    }
-}
+mod tests;

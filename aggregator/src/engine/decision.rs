@@ -1,4 +1,6 @@
-//! A decision's life, as the events that are kept with it.
+//! A decision's life, as the events that are kept with it, and told.
+
+mod news;
 
 use serin_proto::v1::{self, DecisionStage};
 
@@ -10,8 +12,10 @@ const EVENTS_MAX: usize = 200;
 /// What became of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// Written, or in effect already.
+    /// Written.
     Done(String),
+    /// Nothing had to be written: the target sends the candidate nothing already.
+    InEffect(String),
     /// Would have been written.
     DryRun(String),
     /// Not written.
@@ -27,7 +31,7 @@ pub enum Written {
 impl Written {
     pub(super) fn stage(&self) -> (DecisionStage, &str) {
         match self {
-            Written::Done(sentence) => (DecisionStage::Written, sentence),
+            Written::Done(sentence) | Written::InEffect(sentence) => (DecisionStage::Written, sentence),
             Written::DryRun(sentence) => (DecisionStage::NotWritten, sentence),
             Written::Failed(sentence) => (DecisionStage::Failed, sentence),
             Written::Standby(sentence) => (DecisionStage::NotWritten, sentence),
@@ -46,19 +50,21 @@ pub(super) fn decide(id: u64, verdict: v1::Verdict, now: UnixMicros) -> v1::Deci
         unix_us: now.0,
         verdict: None,
         events: Vec::new(),
+        sources: Vec::new(),
     };
     record(&mut decision, DecisionStage::Decided, &verdict.sentence, now);
     decision.verdict = Some(verdict);
     decision
 }
 
-/// Adds an event, unless it says what the last one said.
-pub(super) fn record(decision: &mut v1::Decision, stage: DecisionStage, sentence: &str, now: UnixMicros) {
-    if decision.events.last().is_some_and(|last| last.stage() == stage && last.sentence == sentence) {
-        return;
+/// Adds an event, unless it is no news. Whether it was.
+pub(super) fn record(decision: &mut v1::Decision, stage: DecisionStage, sentence: &str, now: UnixMicros) -> bool {
+    if !news::is_news(&decision.events, stage, sentence, now) {
+        return false;
     }
     if decision.events.len() >= EVENTS_MAX {
-        let repeats = [DecisionStage::Written, DecisionStage::Failed, DecisionStage::NotInEffect];
+        use DecisionStage::{Failed, NotInEffect, NotKnown, Written};
+        let repeats = [Written, Failed, NotInEffect, NotKnown];
         // The first write stays: from it counts for how long the rollback is held.
         let first = first_written(decision);
         let goes = |event: &v1::DecisionEvent| repeats.contains(&event.stage()) && Some(event.unix_us) != first;
@@ -66,6 +72,7 @@ pub(super) fn record(decision: &mut v1::Decision, stage: DecisionStage, sentence
         oldest.map(|at| decision.events.remove(at));
     }
     decision.events.push(v1::DecisionEvent { unix_us: now.0, stage: stage.into(), sentence: sentence.to_owned() });
+    true
 }
 
 /// A person lifts it.
@@ -111,21 +118,24 @@ mod tests {
 
     #[test]
     fn it_is_unconfirmed_until_the_data_plane_shows_it_or_a_person_clears_it() {
-        use DecisionStage::{Cleared, Confirmed, Decided, Failed, NotInEffect, NotWritten, Written};
-        let cases: [(&[DecisionStage], bool); 9] = [
+        use DecisionStage::{Cleared, Confirmed, Decided, Failed, NotInEffect, NotKnown, NotWritten, Written};
+        let cases: [(&[DecisionStage], bool); 10] = [
             (&[Decided], false),
             (&[Decided, NotWritten], false),
             (&[Decided, Written], false),
             (&[Decided, Written, Confirmed], false),
             (&[Decided, Failed], true),
             (&[Decided, Written, NotInEffect], true),
+            (&[Decided, Written, NotKnown], false),
             (&[Decided, Written, NotInEffect, Written], true),
             (&[Decided, Failed, Written, Confirmed], false),
             (&[Decided, Failed, Cleared], false),
         ];
         for (stages, want) in cases {
             let mut decision = v1::Decision::default();
-            stages.iter().for_each(|stage| record(&mut decision, *stage, "", UnixMicros(0)));
+            for stage in stages {
+                record(&mut decision, *stage, "", UnixMicros(0));
+            }
             assert_eq!(is_unconfirmed(&decision), want, "{stages:?}");
         }
     }
@@ -135,7 +145,7 @@ mod tests {
         let mut decision = v1::Decision::default();
         record(&mut decision, DecisionStage::Decided, "worse", UnixMicros(0));
         for n in 0..1_000 {
-            record(&mut decision, DecisionStage::NotInEffect, &format!("still {n}"), UnixMicros(n));
+            record(&mut decision, DecisionStage::NotInEffect, &format!("still n{n}"), UnixMicros(n));
         }
         record(&mut decision, DecisionStage::Cleared, "may take traffic again", UnixMicros(1_000));
         assert_eq!(decision.events.len(), EVENTS_MAX);

@@ -3,11 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serin_judge::{Arm, PodId, PodSlice, Slice, Stratum};
-use serin_sketch::{Bucket, Counts};
+use serin_sketch::Counts;
 
-use super::confirm::Split;
 use crate::{
-    config::{Service, Timing},
+    config::Service,
     recording::Observed,
     report::{self, Delta, SeriesKey},
     safety::FRESH,
@@ -201,24 +200,6 @@ pub(super) fn windows<'a>(
         }
     }
     all
-}
-
-/// The split of one second among the requests that may have begun after `since`. One that was not answered (it hung
-/// until its timeout, say) can have been sent long before it ended, and is left out when it surely was; the others
-/// count, so that a candidate that only refuses connections is still seen to be sent some.
-pub(super) fn split(service: &Service, second: u64, seen: &Second, since: UnixMicros) -> Split {
-    let end = UnixMicros::from_second(second + 1);
-    let may_be_later = |bucket: Bucket| end.minus(bucket.lower().into()) >= since;
-    let of_service = seen.deltas().filter(|delta| is_of(service, delta));
-    of_service.fold(Split::default(), |split, delta| {
-        let n = if report::was_answered(delta.series.outcome) {
-            delta.requests()
-        } else {
-            delta.timing(Timing::Total).filter(|(bucket, _)| may_be_later(*bucket)).map(|(_, n)| n).sum()
-        };
-        let to_candidate = delta.series.release == service.candidate;
-        split.plus(if to_candidate { Split { candidate: n, others: 0 } } else { Split { candidate: 0, others: n } })
-    })
 }
 
 #[cfg(test)]

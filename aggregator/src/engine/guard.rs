@@ -8,10 +8,11 @@ use serin_sketch::Counts;
 
 use super::{
     Effect, Held, Learned, NotCleared, Written,
-    condemned::{Condemned, Recent},
+    condemned::Condemned,
     decision,
     evidence::{self, Numbers, Routes, Starts},
     on_trial::OnTrial,
+    shares::{self, Recent},
     verdict,
 };
 use crate::{
@@ -198,6 +199,11 @@ impl Guard {
         &self.verdict
     }
 
+    /// The decision by which its candidate is condemned.
+    pub(super) fn condemnation(&self) -> Option<&v1::Decision> {
+        self.condemned.as_ref().map(Condemned::decision)
+    }
+
     /// Takes one complete second. `id`: of the next decision.
     pub(super) fn judge(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
         let mut effects = match &mut self.condemned {
@@ -346,7 +352,7 @@ impl Guard {
             return Vec::new();
         }
         let seen = slices.second(second);
-        self.recent.push(evidence::split(&self.service, second, seen, UnixMicros(0)));
+        self.recent.push(shares::of(&self.service, second, seen, UnixMicros(0)));
         let served =
             seen.deltas().any(|d| evidence::is_of(&self.service, &d) && d.series.release == self.service.candidate);
         let over = |t: &Running| second.saturating_sub(t.last_candidate) > TRIAL_ENDS_AFTER_S;

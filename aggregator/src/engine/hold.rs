@@ -1,7 +1,9 @@
-//! Which rollbacks are held in a cluster, for who looks after them: [`kubernetes::hold`](crate::kubernetes::hold). And what a replica
-//! does that does not act any more.
+//! Which condemnations stand, for who tells of them ([`notify`](crate::notify)), and which rollbacks are held in a cluster, for who looks
+//! after them ([`kubernetes::hold`](crate::kubernetes::hold)). And what a replica does that does not act any more.
 
 use std::sync::Arc;
+
+use serin_proto::v1;
 
 use super::{CloseReason, Effect, Engine};
 use crate::{config::Service, time::UnixMicros};
@@ -21,6 +23,12 @@ impl Engine {
     /// Those of candidates that are condemned and not cleared.
     pub fn held(&self) -> Vec<Held> {
         self.guards.iter().filter_map(super::Guard::held).collect()
+    }
+
+    /// The decisions by which candidates are condemned now that are judged here.
+    pub fn standing(&self) -> Vec<v1::Decision> {
+        let judged = self.guards.iter().filter(|guard| self.judges(&guard.service().name));
+        judged.filter_map(|guard| guard.condemnation().cloned()).collect()
     }
 
     /// Ends all streams: who reported here and connects again comes to the replica that is ready. Those that come here all the same are

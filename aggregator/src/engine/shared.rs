@@ -20,6 +20,8 @@ use crate::{
 pub struct Logged {
     /// The second that it belongs to.
     pub second: u64,
+    /// The proxy that it is of.
+    pub node: Arc<str>,
     /// What was counted.
     pub deltas: Arc<Deltas>,
 }
@@ -84,7 +86,7 @@ impl Engine {
             Shared::Took(partition, taken) => return self.take(partition, taken, now),
             Shared::Lost(partition) => self.lose(partition, now),
             Shared::Logged(partition, reports) if is_ours(partition) => {
-                reports.into_iter().for_each(|report| self.count(report.second, report.deltas, now));
+                reports.into_iter().for_each(|report| self.count(report.second, &report.node, report.deltas, now));
             }
             Shared::Waits(partition, reporter, waiting) if is_ours(partition) => {
                 self.slices.wait(&reporter, waiting, now);

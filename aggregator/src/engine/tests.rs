@@ -11,10 +11,12 @@ use crate::{
     report::{self, Counted, Deltas, SeriesKey},
 };
 
+mod by_proxy;
 mod dynamic;
 mod in_the_cluster;
 mod restarted;
 mod safety;
+mod storms;
 
 const STREAM: StreamId = StreamId(1);
 const START: u64 = 1_000_000;
@@ -39,6 +41,7 @@ fn config(dry_run: bool) -> Config {
             targets: vec![target],
             objects: Vec::new(),
             rollout: None,
+            held: None,
         },
     };
     Config {

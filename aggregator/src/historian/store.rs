@@ -161,6 +161,11 @@ fn open(directory: &Path, retention: Retention) -> State {
     }
 }
 
+/// The newest second that an earlier run kept.
+pub fn newest_second(store: &Store) -> Option<u64> {
+    store.read_with(History::newest_second).flatten()
+}
+
 /// What an earlier run left: who had reported what, and the seconds since `from_s`.
 pub fn remembered(store: &Store, from_s: u64, to_s: u64) -> Remembered {
     let read = |history: &History| {

@@ -34,6 +34,10 @@ pub(super) fn name(
         "Deployment" => set("/spec/template/spec/containers/0/image", json!(names.image)),
         "ConfigMap" => set("/data/serin.yaml", json!(serde_saphyr::to_string(&config(names, place, extras))?)),
         "EnvoyFilter" => plugins(document, names)?,
+        "AuthorizationPolicy" => {
+            let principals = json!([format!("*/ns/{}/sa/serin", names.namespace)]);
+            set("/spec/rules/0/from/0/source/notPrincipals", principals);
+        }
         "HorizontalPodAutoscaler" => {
             let workload = format!("{}-{}", names.service, names.baseline);
             set("/metadata/name", json!(workload));
@@ -42,7 +46,8 @@ pub(super) fn name(
             set("/spec/metrics/0/external/metric/selector/matchLabels/release", json!(names.baseline));
         }
         "AnalysisTemplate" => {
-            let url = format!("http://{}:9090/v1/verdict/{{{{args.service}}}}", host(names));
+            let path = "/v1/verdict/{{args.service}}?candidate={{args.candidate}}";
+            let url = format!("http://{}:9090{path}", host(names));
             set("/spec/args/0/value", json!(names.service));
             set("/spec/metrics/0/provider/web/url", json!(url));
         }

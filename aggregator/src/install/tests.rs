@@ -60,7 +60,7 @@ fn no_name_of_the_files_is_left() {
             assert_eq!(config.kubernetes.unwrap().namespaces, ["retail"]);
             let cluster = "outbound|9400||serin.canaries.svc.cluster.local";
             assert!(of("EnvoyFilter").to_string().contains(cluster));
-            assert_eq!(documents.len(), 11 + 2 + 1 + 2 + 1 + 4 + 1 + 1 - 1);
+            assert_eq!(documents.len(), 12 + 2 + 1 + 2 + 1 + 4 + 1 + 1 - 1);
         }
     }
 }

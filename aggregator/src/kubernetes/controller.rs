@@ -167,7 +167,8 @@ impl Controller {
         let pods = |namespace: &str| Some(pods.get(namespace)?.as_deref().map_err(String::as_str));
         let watches = &self.watches;
         let target = |namespace: &str, target: &_| watches.target(namespace, target);
-        let world = World { guards, unread, target: &target, pods: &pods, now: now() };
+        let is_current = |object: &_| watches.is_current(object);
+        let world = World { guards, unread, target: &target, pods: &pods, is_current: &is_current, now: now() };
         let events = self.guards.reconcile(&world);
         self.telling.retain(|name, _| self.guards.is_kept(name));
         self.throttle.retain(|name| self.guards.is_kept(name));

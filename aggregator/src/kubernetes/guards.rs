@@ -12,12 +12,17 @@ use kube::ResourceExt as _;
 use serin_kubernetes::{
     clocks::Clocks,
     discover::Pair,
+    object::ObjectRef,
     pods::{self, Seen},
     reconcile::{self, Around, Outcome, Target, Unready, full_name, reconcile},
     release_guard::{ReleaseGuard, TargetRef},
 };
 
-use super::{earlier::Earlier, service};
+use super::{
+    earlier::Earlier,
+    service,
+    weighed::{Weighed, share_of},
+};
 use crate::{
     config::Service,
     engine::{Event, Starts},
@@ -64,6 +69,8 @@ pub(super) struct World<'a> {
     /// Of a namespace.
     pub(super) target: &'a dyn Fn(&str, &TargetRef) -> Option<Target>,
     pub(super) pods: &'a PodsOf<'a>,
+    /// Whether an object is still so, as far as is known.
+    pub(super) is_current: &'a dyn Fn(&ObjectRef) -> bool,
     pub(super) now: Timestamp,
 }
 
@@ -74,6 +81,7 @@ pub(super) struct Guards {
     told: BTreeMap<String, Arc<Service>>,
     /// When their pods were started, as the engine was told.
     starts: BTreeMap<String, Starts>,
+    weighed: Weighed,
     /// Services that the configuration guards.
     configured: BTreeSet<String>,
     clocks: Clocks,
@@ -166,9 +174,24 @@ impl Guards {
         let new = self.starts.iter().filter(|(service, starts)| before.get(*service).unwrap_or(&none) != *starts);
         let new = new.map(|(service, starts)| (service.clone(), starts.clone()));
         events.extend(new.map(|(service, starts)| Event::PodsStarted { service, starts }));
+        events.extend(self.weigh(world, &events));
         // At last: seconds that are judged again are judged with all that is known of the pods.
         events.extend(self.kept.values_mut().filter_map(Kept::restarted));
         events
+    }
+
+    /// What the engine is to be told of weights, besides `events`.
+    fn weigh(&mut self, world: &World<'_>, events: &[Event]) -> Vec<Event> {
+        let judged = self.kept.values().filter_map(|kept| {
+            let service = kept.service.as_ref().filter(|service| service.throughput)?;
+            Some((service.name.clone(), share_of(&kept.guard, kept.pair.as_ref()?, world)))
+        });
+        let shares = judged.collect();
+        let anew = events.iter().filter_map(|event| match event {
+            Event::Guard(service) => Some(service.name.as_str()),
+            _ => None,
+        });
+        self.weighed.changes(shares, &anew.collect())
     }
 }
 
@@ -218,7 +241,7 @@ fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged:
     let held = judged.as_ref().and_then(|pair| {
         let read = service::of(&guard.spec, &namespace, pair).ok().map(Arc::new);
         let service = read.or_else(|| before?.service.clone().filter(|service| service.candidate == pair.candidate))?;
-        Some(Arc::new(service::held(&service)))
+        Some(Arc::new(service::held(&service, why.to_string())))
     });
     let pair = judged.filter(|_| held.is_some());
     let starts = before.map(|before| before.starts.clone()).unwrap_or_default();

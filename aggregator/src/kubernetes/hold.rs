@@ -76,7 +76,7 @@ impl Holder {
         let one = |object: &Object| One {
             object: object.clone(),
             hold: Hold::new(Duration::ZERO, left),
-            fight: Fight::default(),
+            fight: Fight::new(&held.service.name, &held.service.candidate),
             unknown: None,
         };
         let mut objects: Vec<One> = held.service.rollback.objects.iter().map(one).collect();
@@ -137,7 +137,7 @@ impl Holder {
         }
         let back = one.fight.back(seen, times);
         let written = write(&self.cluster, service, &one.object).await;
-        if matches!(written, Written::Done(_)) {
+        if matches!(written, Written::Done(_) | Written::InEffect(_)) {
             one.hold.written();
         }
         self.tell(back.map(Written::Back).into_iter().chain([written]).collect()).await;

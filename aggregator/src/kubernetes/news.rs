@@ -38,7 +38,12 @@ impl Told {
             // That a trial begins is no news of its candidate.
             if self.verdict.is_some() || shown != Shown::Gathering {
                 let type_ = if shown == Shown::Regressed { EventType::Warning } else { EventType::Normal };
-                news.push(event(type_, &verdict.state().word(), "Judge", &verdict.sentence));
+                news.push(event(
+                    type_,
+                    &verdict.state().word(),
+                    &keyed("Judge", &verdict.candidate),
+                    &verdict.sentence,
+                ));
             }
             self.verdict = Some(shown);
         }
@@ -48,8 +53,8 @@ impl Told {
                 DecisionStage::Failed | DecisionStage::NotInEffect => EventType::Warning,
                 _ => EventType::Normal,
             };
-            // Events of the same reason and action are one with a count: those of two decisions are two.
-            news.push(event(type_, &happened.stage().word(), &format!("Decision{}", decision.id), &happened.sentence));
+            let action = keyed(&format!("Decision{}", decision.id), &happened.sentence);
+            news.push(event(type_, &happened.stage().word(), &action, &happened.sentence));
         }
         self.until_us = decision.events.last().map_or(self.until_us, |last| last.unix_us.max(self.until_us));
         news
@@ -63,10 +68,14 @@ impl Told {
         }
         self.ready = Some((*is_ready, (*reason).to_owned()));
         let type_ = if ready.is_well() { EventType::Normal } else { EventType::Warning };
-        // One that comes again within minutes is a count at the first one, whose message stays.
-        let action = format!("Reconcile{:08x}", crc32fast::hash(message.as_bytes()));
-        Some(event(type_, reason, &action, message))
+        Some(event(type_, reason, &keyed("Reconcile", message), message))
     }
+}
+
+/// An action for each `what`: an event of the same reason and action that comes again within minutes is a count at the first one,
+/// whose message stays.
+fn keyed(action: &str, what: &str) -> String {
+    format!("{action}.{:08x}", crc32fast::hash(what.as_bytes()))
 }
 
 fn event(type_: EventType, word: &str, action: &str, note: &str) -> Event {
@@ -131,6 +140,27 @@ mod tests {
         assert_eq!(news(Regressed, Some(&first)), none);
         let more = decision(&[(151, Written), (160, NotInEffect), (170, Failed), (180, Confirmed)]);
         assert_eq!(news(Regressed, Some(&more)), ["Warning NotInEffect", "Warning Failed", "Normal Confirmed"]);
+    }
+
+    /// The API would count it at the first one, and keep that one's message.
+    #[test]
+    fn what_says_something_else_is_another_event() {
+        let mut told = Told::new(&shown(Some(Shown::Gathering), &guarding()), 0);
+        let mut action = |candidate: &str, state| {
+            let verdict = Verdict { candidate: candidate.to_owned(), ..verdict(state) };
+            told.news(&guarding(), Some(&verdict), None).remove(0).action
+        };
+        let of_v2 = action("v2", VerdictState::Healthy);
+        action("v3", VerdictState::Gathering);
+        assert_ne!(action("v3", VerdictState::Healthy), of_v2);
+        action("v2", VerdictState::Gathering);
+        assert_eq!(action("v2", VerdictState::Healthy), of_v2, "it is so again");
+        let mut decision = decision(&[(50, DecisionStage::NotInEffect), (60, DecisionStage::NotInEffect)]);
+        decision.events[1].sentence = "Argo CD writes the old weights back".to_owned();
+        let news = Told::new(&ReleaseGuardStatus::default(), 0).news(&guarding(), None, Some(&decision));
+        let actions: Vec<&str> = news.iter().skip(1).map(|event| event.action.as_str()).collect();
+        assert!(actions.len() == 2 && actions[0] != actions[1], "{actions:?}");
+        assert!(actions.iter().all(|action| action.starts_with("Decision7.") && action.len() <= 128), "{actions:?}");
     }
 
     #[test]

@@ -26,11 +26,12 @@ pub(super) fn of(spec: &ReleaseGuardSpec, namespace: &str, pair: &Pair) -> Resul
     Ok(service)
 }
 
-/// The same, judged and not acted on.
-pub(super) fn held(service: &Service) -> Service {
+/// The same, judged and not acted on, and why.
+pub(super) fn held(service: &Service, why: String) -> Service {
     let mut held = service.clone();
     held.rollback.dry_run = true;
     held.rollback.objects.clear();
+    held.rollback.held = Some(why);
     held
 }
 
@@ -61,7 +62,8 @@ mod tests {
             let rollback = &service.rollback;
             let read = (rollback.objects.len(), rollback.dry_run, rollback.only_tells);
             assert_eq!(read, (objects, dry_run, only_tells), "{action}");
-            let held = held(&service);
+            let held = held(&service, "v1 has no ready pods".to_owned());
+            assert_eq!(held.rollback.held.as_deref(), Some("v1 has no ready pods"));
             assert!(held.rollback.dry_run && !held.rollback.has_targets() && held.is_judged_as(&service));
         };
         check("rollback", 1, false, false);

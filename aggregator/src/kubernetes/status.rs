@@ -49,7 +49,8 @@ pub(super) fn status(known: &Known<'_>, earlier: &[Condition], now: Timestamp) -
     }
     match decision.and_then(|decision| decision.events.last()) {
         Some(last) => {
-            let is_rolled_back = matches!(last.stage(), DecisionStage::Written | DecisionStage::Confirmed);
+            use DecisionStage::{Confirmed, NotKnown, Written};
+            let is_rolled_back = matches!(last.stage(), Written | Confirmed | NotKnown);
             set("RolledBack", is_rolled_back, &camel(&last.stage().word()), &last.sentence);
         }
         None => conditions.retain(|condition| condition.type_ != "RolledBack"),
@@ -193,7 +194,7 @@ mod tests {
         assert_eq!(status.needed.as_ref().map(|needed| needed.text.as_str()), Some("1200 requests, 40 s"));
         assert_eq!(status.trial_start_time.as_ref().map(|time| time.0.as_second()), Some(7));
         assert_eq!(conditions(&status), ["Ready=True Guarding", "Regressed=False Gathering"]);
-        use DecisionStage::{Confirmed, Decided, NotInEffect, NotWritten, Written};
+        use DecisionStage::{Confirmed, Decided, NotInEffect, NotKnown, NotWritten, Written};
         let check = |stages: &[DecisionStage], told: &str| {
             let status = shown(Some(&verdict(VerdictState::Regressed)), Some(&decision(stages)), &[], 10);
             assert_eq!(conditions(&status), ["Ready=True Guarding", "Regressed=True Regressed", told]);
@@ -202,6 +203,7 @@ mod tests {
         check(&[Decided, Written], "RolledBack=True Written");
         check(&[Decided, Written, Confirmed], "RolledBack=True Confirmed");
         check(&[Decided, Written, NotInEffect], "RolledBack=False NotInEffect");
+        check(&[Decided, Written, NotKnown], "RolledBack=True NotKnown");
         check(&[Decided, NotWritten], "RolledBack=False NotWritten");
     }
 

@@ -155,6 +155,12 @@ impl Watches {
         self.targets.get(self.scopes.get(scope).and_then(Option::as_deref), object)
     }
 
+    /// Whether an object is watched without trouble, so that it is as it was last seen.
+    pub(super) fn is_current(&self, object: &ObjectRef) -> bool {
+        let scope = self.scope(object.namespace()).and_then(|scope| self.scopes.get(scope));
+        scope.is_some_and(|scope| self.targets.is_current(scope.as_deref(), object.kind()))
+    }
+
     /// The pods of these namespaces as they were last seen, each with its namespace.
     pub(super) fn pods(&self, namespaces: BTreeSet<String>) -> BTreeMap<String, Result<Vec<pods::Seen>, String>> {
         let mut found = BTreeMap::new();

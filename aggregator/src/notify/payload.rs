@@ -3,19 +3,23 @@
 use serde_json::{Value, json};
 use serin_proto::v1::DecisionStage;
 
-use super::Notice;
-use crate::config::ReceiverKind;
+use super::{notice::Notice, stand};
+use crate::{config::ReceiverKind, time::UnixMicros};
 
-/// How long Alertmanager keeps a condemnation firing that nobody clears, in microseconds: without an end it would take an alert that is
-/// sent once as resolved after five minutes.
-const FIRING_US: u64 = 24 * 3_600 * 1_000_000;
+/// An alert that stands ends after so many times that it is told again: as Prometheus does it, so that three may be lost.
+const FIRING: u32 = 4;
 
 pub(super) fn of(kind: ReceiverKind, notice: &Notice) -> Value {
     match kind {
         ReceiverKind::Webhook => webhook(notice),
         ReceiverKind::Slack => slack(notice),
-        ReceiverKind::Alertmanager => alertmanager(notice),
+        ReceiverKind::Alertmanager => alerts(notice, UnixMicros(notice.unix_us)).collect(),
     }
+}
+
+/// The same alerts as then, for longer.
+pub(super) fn standing(notices: &[Notice], now: UnixMicros) -> Value {
+    notices.iter().flat_map(|notice| alerts(notice, now)).collect()
 }
 
 fn webhook(notice: &Notice) -> Value {
@@ -42,29 +46,26 @@ fn slack(notice: &Notice) -> Value {
 
 /// Two alerts, told apart by their labels, which stay the same from stage to stage: the release is condemned, until somebody clears it; and
 /// its rollback failed, until it is written and confirmed.
-fn alertmanager(notice: &Notice) -> Value {
-    let (condemned, failed) = match notice.stage {
-        DecisionStage::Cleared => (false, Some(false)),
-        DecisionStage::Confirmed => (true, Some(false)),
-        DecisionStage::Failed | DecisionStage::NotInEffect => (true, Some(true)),
-        DecisionStage::Unspecified | DecisionStage::Decided | DecisionStage::Written | DecisionStage::NotWritten => {
-            (true, None)
-        }
-    };
-    let alert = |name: &str, severity: &str, firing: bool| {
-        let ends = if firing { notice.unix_us.saturating_add(FIRING_US) } else { notice.unix_us };
+fn alerts(notice: &Notice, now: UnixMicros) -> impl Iterator<Item = Value> {
+    let alert = |name: &str, severity: &str, firing: bool, since_us: u64, sentence: &str| {
+        let ends = if firing { now.plus(stand::AGAIN * FIRING) } else { now };
         json!({
             "labels": {
                 "alertname": name, "severity": severity, "service": notice.service, "candidate": notice.candidate,
                 "baseline": notice.baseline, "decision": notice.decision.to_string(),
             },
-            "annotations": { "summary": notice.sentence, "stage": notice.stage.word() },
-            "startsAt": time(notice.decided_us),
-            "endsAt": time(ends),
+            "annotations": { "summary": sentence, "stage": notice.stage.word() },
+            "startsAt": time(since_us),
+            "endsAt": time(ends.0),
         })
     };
-    let failed = failed.map(|firing| alert("SerinRollbackFailed", "critical", firing));
-    std::iter::once(alert("SerinReleaseCondemned", "warning", condemned)).chain(failed).collect()
+    let is_condemned = notice.stage != DecisionStage::Cleared;
+    let condemned = alert("SerinReleaseCondemned", "warning", is_condemned, notice.decided_us, &notice.sentence);
+    let failed = notice.trouble.as_ref().map(|trouble| {
+        let sentence = if trouble.is_over { &notice.sentence } else { &trouble.sentence };
+        alert("SerinRollbackFailed", "critical", !trouble.is_over, trouble.since_us, sentence)
+    });
+    std::iter::once(condemned).chain(failed)
 }
 
 /// RFC 3339 in UTC.

@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, http::StatusCode};
-use serin_proto::v1::DecisionEvent;
+use serin_proto::v1::{DecisionEvent, DecisionStage};
 use tokio::{net::TcpListener, time::timeout};
 
 use super::*;
@@ -9,42 +9,117 @@ use crate::config::{Address, ReceiverKind};
 
 const SOON: Duration = Duration::from_secs(20);
 
+/// A second between one and the next.
+fn told(stages: &[DecisionStage]) -> Decision {
+    let decided_us = 1_700_000_000_000_000;
+    let event = |(n, stage): (u64, &DecisionStage)| DecisionEvent {
+        unix_us: decided_us + n * 1_000_000,
+        stage: (*stage).into(),
+        sentence: format!("{}: p99 1.44x & <more>", stage.word()),
+    };
+    let [service, baseline, candidate] = ["shop", "v1", "v2"].map(str::to_owned);
+    let events = (0..).zip(stages).map(event).collect();
+    Decision { id: 7, service, baseline, candidate, unix_us: decided_us, events, ..Decision::default() }
+}
+
 fn notice(stage: DecisionStage) -> Notice {
-    let [service, baseline, candidate, sentence] =
-        ["shop", "v1", "v2", "p99 slower: 1.44x & <more>"].map(str::to_owned);
-    let (decided_us, unix_us) = (1_700_000_000_000_000, 1_700_000_002_500_000);
-    Notice { decision: 7, service, baseline, candidate, decided_us, unix_us, stage, sentence }
+    Notice::standing(&told(&[DecisionStage::Decided, DecisionStage::Written, stage])).unwrap()
 }
 
 #[test]
 fn a_webhook() {
     let text = payload::of(ReceiverKind::Webhook, &notice(DecisionStage::NotInEffect)).to_string();
-    insta::assert_snapshot!(text, @r#"{"baseline":"v1","candidate":"v2","decision":7,"sentence":"p99 slower: 1.44x & <more>","service":"shop","stage":"not_in_effect","time":"2023-11-14T22:13:22.500Z","version":1}"#);
+    insta::assert_snapshot!(text, @r#"{"baseline":"v1","candidate":"v2","decision":7,"sentence":"not_in_effect: p99 1.44x & <more>","service":"shop","stage":"not_in_effect","time":"2023-11-14T22:13:22.000Z","version":1}"#);
 }
 
 #[test]
 fn slack() {
     let text = payload::of(ReceiverKind::Slack, &notice(DecisionStage::NotInEffect)).to_string();
-    insta::assert_snapshot!(text, @r#"{"text":"*shop*: v2 against v1: *not in effect*\np99 slower: 1.44x &amp; &lt;more&gt;"}"#);
+    insta::assert_snapshot!(text, @r#"{"text":"*shop*: v2 against v1: *not in effect*\nnot_in_effect: p99 1.44x &amp; &lt;more&gt;"}"#);
+}
+
+/// Name, until when, and what it says.
+fn alerts_of(payload: &serde_json::Value) -> Vec<String> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let alert = |alert: &serde_json::Value| {
+        let (name, ends) = (text(&alert["labels"]["alertname"]), text(&alert["endsAt"]));
+        format!("{name} {} {}", &ends[14..19], text(&alert["annotations"]["summary"]).split(':').next().unwrap())
+    };
+    payload.as_array().unwrap().iter().map(alert).collect()
 }
 
 #[test]
 fn alerts() {
-    let told = |stage| {
-        let alerts = payload::of(ReceiverKind::Alertmanager, &notice(stage));
-        let alert = |alert: &serde_json::Value| {
-            format!("{} until {}", alert["labels"]["alertname"].as_str().unwrap(), alert["endsAt"].as_str().unwrap())
-        };
-        alerts.as_array().unwrap().iter().map(alert).collect::<Vec<_>>().join(", ")
+    use DecisionStage::{Cleared, Confirmed, Decided, Failed, NotInEffect, NotKnown, Written};
+    let check = |stages: &[DecisionStage], want: &[&str]| {
+        let notice = Notice::standing(&told(stages)).unwrap();
+        assert_eq!(alerts_of(&payload::of(ReceiverKind::Alertmanager, &notice)), want, "{stages:?}");
     };
-    let (later, now) = ("2023-11-15T22:13:22.500Z", "2023-11-14T22:13:22.500Z");
-    let (condemned, failed) = ("SerinReleaseCondemned until", "SerinRollbackFailed until");
-    assert_eq!(told(DecisionStage::Decided), format!("{condemned} {later}"));
-    assert_eq!(told(DecisionStage::Failed), format!("{condemned} {later}, {failed} {later}"));
-    assert_eq!(told(DecisionStage::Confirmed), format!("{condemned} {later}, {failed} {now}"));
-    assert_eq!(told(DecisionStage::Cleared), format!("{condemned} {now}, {failed} {now}"));
-    let alert = payload::of(ReceiverKind::Alertmanager, &notice(DecisionStage::Decided))[0].to_string();
-    insta::assert_snapshot!(alert, @r#"{"annotations":{"stage":"decided","summary":"p99 slower: 1.44x & <more>"},"endsAt":"2023-11-15T22:13:22.500Z","labels":{"alertname":"SerinReleaseCondemned","baseline":"v1","candidate":"v2","decision":"7","service":"shop","severity":"warning"},"startsAt":"2023-11-14T22:13:20.000Z"}"#);
+    check(&[Decided], &["SerinReleaseCondemned 17:20 decided"]);
+    check(&[Decided, Failed], &["SerinReleaseCondemned 17:21 failed", "SerinRollbackFailed 17:21 failed"]);
+    check(&[Failed, Written], &["SerinReleaseCondemned 17:21 written", "SerinRollbackFailed 17:21 failed"]);
+    check(&[Failed, Confirmed], &["SerinReleaseCondemned 17:21 confirmed", "SerinRollbackFailed 13:21 confirmed"]);
+    check(&[Failed, Cleared], &["SerinReleaseCondemned 13:21 cleared", "SerinRollbackFailed 13:21 cleared"]);
+    // Nobody can tell: that calls nobody, and does not send home who was called.
+    check(&[Written, NotKnown], &["SerinReleaseCondemned 17:21 not_known"]);
+    check(
+        &[NotInEffect, NotKnown],
+        &["SerinReleaseCondemned 17:21 not_known", "SerinRollbackFailed 17:21 not_in_effect"],
+    );
+    let alert = payload::of(ReceiverKind::Alertmanager, &Notice::standing(&told(&[Decided])).unwrap())[0].to_string();
+    insta::assert_snapshot!(alert, @r#"{"annotations":{"stage":"decided","summary":"decided: p99 1.44x & <more>"},"endsAt":"2023-11-14T22:17:20.000Z","labels":{"alertname":"SerinReleaseCondemned","baseline":"v1","candidate":"v2","decision":"7","service":"shop","severity":"warning"},"startsAt":"2023-11-14T22:13:20.000Z"}"#);
+}
+
+#[test]
+fn an_alert_began_with_the_trouble_that_it_is_about() {
+    use DecisionStage::{Confirmed, Decided, Failed, NotInEffect};
+    let since = |stages: &[DecisionStage]| {
+        let trouble = Notice::standing(&told(stages)).unwrap().trouble.unwrap();
+        (trouble.since_us - 1_700_000_000_000_000) / 1_000_000
+    };
+    assert_eq!(since(&[Decided, Failed, NotInEffect]), 1);
+    assert_eq!(since(&[Decided, Failed, Confirmed, NotInEffect]), 3);
+}
+
+/// Neither a restart of Alertmanager nor of serin loses what stands.
+#[tokio::test]
+async fn what_stands_is_told_again_to_those_who_forget() {
+    let (address, mut received) = server(Vec::new()).await;
+    let url = Address::Url(format!("http://{address}"));
+    let receivers = [ReceiverKind::Alertmanager, ReceiverKind::Slack];
+    let receivers = receivers.map(|kind| Receiver { kind, address: url.clone() });
+    let notifier = Notifier::start(&receivers, UnixMicros(u64::MAX)).unwrap();
+    assert!(notifier.stands());
+    use DecisionStage::{Confirmed, Decided, Failed};
+    let standing = [told(&[Decided, Failed]), Decision { id: 8, ..told(&[Decided, Confirmed]) }];
+    let now = UnixMicros(1_700_000_000_000_000).plus(Duration::from_secs(600));
+    notifier.stand(&standing, now);
+    counts(&notifier, [1, 0, 0]).await;
+    let body = serde_json::from_str(&received.try_recv().unwrap()).unwrap();
+    let want = [
+        "SerinReleaseCondemned 27:20 failed",
+        "SerinRollbackFailed 27:20 failed",
+        "SerinReleaseCondemned 27:20 confirmed",
+    ];
+    assert_eq!(alerts_of(&body), want);
+    assert!(received.try_recv().is_err(), "people are not told again");
+    notifier.stand(&[], now);
+    assert!(!Notifier::start(&receivers[1..], now).unwrap().stands());
+}
+
+/// One that hangs is not sent the same over and over when it comes back.
+#[tokio::test]
+async fn what_stands_does_not_pile_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Address::Url(format!("http://{}", listener.local_addr().unwrap()));
+    let notifier =
+        Notifier::start(&[Receiver { kind: ReceiverKind::Alertmanager, address: url }], UnixMicros(0)).unwrap();
+    let waiting = || QUEUE - notifier.queues[0].messages.capacity();
+    for _ in 0..3 {
+        // Nothing was awaited, so the queue holds what it holds.
+        notifier.stand(&[decision()], UnixMicros(30));
+    }
+    assert_eq!(waiting(), 1);
 }
 
 fn decision() -> Decision {

@@ -32,8 +32,8 @@ pub struct Slices {
 /// What is known of one second.
 #[derive(Debug, Default)]
 pub struct Second {
-    /// What was counted, by report.
-    reports: Vec<Arc<Deltas>>,
+    /// What was counted, by report, each with the proxy that it is of: empty where that is not known.
+    reports: Vec<(Arc<str>, Arc<Deltas>)>,
     /// What each reporter said last of what waits for a response.
     waiting: BTreeMap<ReporterId, Vec<(SeriesKey, Counts)>>,
 }
@@ -44,7 +44,12 @@ static NOTHING: Second = Second { reports: Vec::new(), waiting: BTreeMap::new() 
 impl Second {
     /// What was counted.
     pub fn deltas(&self) -> impl Iterator<Item = Delta<'_>> {
-        self.reports.iter().flat_map(|deltas| deltas.iter())
+        self.reports.iter().flat_map(|(_, deltas)| deltas.iter())
+    }
+
+    /// What was counted, with the node id of the proxy that counted it: empty where that is not known.
+    pub fn by_node(&self) -> impl Iterator<Item = (&Arc<str>, Delta<'_>)> {
+        self.reports.iter().flat_map(|(node, deltas)| deltas.iter().map(move |delta| (node, delta)))
     }
 
     /// What waits for a response, by series and age.
@@ -55,7 +60,7 @@ impl Second {
     /// What it takes in memory, nearly.
     fn bytes(&self) -> usize {
         let waiting: usize = self.waiting.values().map(|ages| bytes_of(ages)).sum();
-        self.reports.iter().map(|deltas| deltas.bytes()).sum::<usize>() + waiting
+        self.reports.iter().map(|(_, deltas)| deltas.bytes()).sum::<usize>() + waiting
     }
 }
 
@@ -76,11 +81,11 @@ impl Slices {
         interval_end.min(now).minus(interval.div_f64(2.0).min(Duration::from_millis(500))).second()
     }
 
-    /// Adds deltas to a second. Those older than the window are not kept.
-    pub fn add(&mut self, second: u64, deltas: Arc<Deltas>, now: UnixMicros) {
+    /// Adds deltas of a proxy to a second. Those older than the window are not kept.
+    pub fn add(&mut self, second: u64, node: &Arc<str>, deltas: Arc<Deltas>, now: UnixMicros) {
         self.change(second, now, |kept| {
             let bytes = deltas.bytes();
-            kept.reports.push(deltas);
+            kept.reports.push((Arc::clone(node), deltas));
             (0, bytes)
         });
     }
@@ -98,8 +103,8 @@ impl Slices {
     /// Keeps only what is of certain series.
     pub fn retain(&mut self, is_kept: impl Fn(&SeriesKey) -> bool) {
         for second in self.seconds.values_mut() {
-            second.reports.iter_mut().for_each(|deltas| *deltas = Arc::new(deltas.of(&is_kept)));
-            second.reports.retain(|deltas| deltas.iter().len() > 0);
+            second.reports.iter_mut().for_each(|(_, deltas)| *deltas = Arc::new(deltas.of(&is_kept)));
+            second.reports.retain(|(_, deltas)| deltas.iter().len() > 0);
             second.waiting.values_mut().for_each(|ages| ages.retain(|(series, _)| is_kept(series)));
         }
         self.minutes.values_mut().for_each(|minute| *minute = minute.of(&is_kept));
@@ -192,6 +197,10 @@ mod tests {
         }
     }
 
+    fn node() -> Arc<str> {
+        "n".into()
+    }
+
     /// One request of each of these pods.
     fn report(pods: &[u64]) -> Arc<Deltas> {
         let total = Counts::from_iter([(serin_sketch::Bucket::of(Micros(5)), 1)]);
@@ -227,15 +236,15 @@ mod tests {
     fn what_is_older_than_the_window_goes() {
         let mut slices = Slices::new(Duration::from_secs(10));
         let at = |s| UnixMicros::from_second(s);
-        slices.add(50, report(&[1]), at(51));
-        slices.add(55, report(&[1, 2]), at(56));
+        slices.add(50, &node(), report(&[1]), at(51));
+        slices.add(55, &node(), report(&[1, 2]), at(56));
         assert_eq!(slices.since(0).count(), 3);
-        slices.add(61, report(&[]), at(62));
+        slices.add(61, &node(), report(&[]), at(62));
         assert_eq!(
             (slices.second(50).deltas().count(), slices.since(0).count(), slices.bytes),
             (0, 2, report(&[1, 2]).bytes() + report(&[]).bytes())
         );
-        slices.add(40, report(&[1]), at(62));
+        slices.add(40, &node(), report(&[1]), at(62));
         assert_eq!(slices.second(40).deltas().count(), 0, "too old on arrival");
     }
 
@@ -244,7 +253,7 @@ mod tests {
         let mut slices = Slices::new(Duration::from_secs(900));
         let total = |deltas: &[Delta<'_>]| deltas.iter().map(|delta| delta.requests()).sum::<u64>();
         for second in 600..1_000 {
-            slices.add(second, report(&[1, 2, second]), UnixMicros::from_second(second + 1));
+            slices.add(second, &node(), report(&[1, 2, second]), UnixMicros::from_second(second + 1));
             slices.fold(second);
             let all: Vec<Delta<'_>> = slices.since(0).collect();
             assert_eq!(total(&all), 3 * (second - 599));
@@ -259,7 +268,7 @@ mod tests {
         let bytes = slices.seconds.values().map(Second::bytes).sum::<usize>()
             + slices.minutes.values().map(Deltas::bytes).sum::<usize>();
         assert_eq!(slices.bytes, bytes);
-        slices.add(1_790, report(&[]), UnixMicros::from_second(1_791));
+        slices.add(1_790, &node(), report(&[]), UnixMicros::from_second(1_791));
         assert_eq!(slices.since(0).map(|delta| delta.requests()).sum::<u64>(), 3 * (1_000 - 840), "the window is over");
         slices.retain(|_| false);
         assert_eq!(slices.bytes, 0);

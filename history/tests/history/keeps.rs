@@ -81,7 +81,7 @@ fn a_report_that_is_sent_again_changes_nothing() {
     let counted = [(series(1), histograms(&mut Numbers(1)))];
     {
         let history = open(directory.path());
-        assert_eq!(history.applied_sequence(b"r").unwrap(), None);
+        assert_eq!((history.applied_sequence(b"r").unwrap(), history.newest_second().unwrap()), (None, None));
         append(&history, "r", 7, NOON, &counted).unwrap();
     }
     let history = open(directory.path());
@@ -90,6 +90,7 @@ fn a_report_that_is_sent_again_changes_nothing() {
     assert_eq!(append(&history, "other", 7, NOON + 5, &[]).unwrap().applied, 1);
     assert_eq!(read(&history, (0, u64::MAX), 1).unwrap(), before);
     assert_eq!(history.applied_sequences().unwrap(), [(b"other".to_vec(), 7), (b"r".to_vec(), 7)]);
+    assert_eq!(history.newest_second().unwrap(), Some(NOON + 5));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use kube::core::Status;
 
 use super::error::ApplyError;
-use crate::{cluster::Unserved, object::ObjectRef};
+use crate::{cluster::Unserved, object::ObjectRef, writers::Writer};
 
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Verb {
 
 /// What to do about an error.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// Read the object again, and see.
     Again(Setback),
     /// Give up.
@@ -27,7 +27,7 @@ pub(super) enum Outcome {
 
 /// Something that may be over at the next try.
 #[derive(Debug)]
-pub(super) enum Setback {
+pub(crate) enum Setback {
     /// The object is not as read (409), or the server refuses what it got (422): a failed `test` and an invalid object
     /// are both 422, and so may be a webhook's answer, with causes or without. Whether the object has changed tells them apart.
     Changed { code: u16, message: String },
@@ -49,7 +49,7 @@ const MAX_MESSAGE: usize = 300;
 /// What an error means.
 ///
 /// What is not listed is not tried again: 500 is also the answer to a bad body.
-pub(super) fn outcome(error: kube::Error, verb: Verb, object: &ObjectRef) -> Outcome {
+pub(crate) fn outcome(error: kube::Error, verb: Verb, object: &dyn fmt::Display) -> Outcome {
     let status = match error {
         kube::Error::Api(status) => *status,
         error @ (kube::Error::Service(_) | kube::Error::HyperError(_)) => {
@@ -59,7 +59,7 @@ pub(super) fn outcome(error: kube::Error, verb: Verb, object: &ObjectRef) -> Out
     };
     let code = status.code;
     let message: String = status.message.chars().take(MAX_MESSAGE).collect();
-    let object = object.clone();
+    let object = object.to_string();
     Outcome::End(match (code, verb) {
         (401, _) => ApplyError::Unauthorized,
         // A webhook that denies answers 403 as well unless it says otherwise.
@@ -83,7 +83,7 @@ pub(super) fn unserved(why: Unserved, object: &ObjectRef) -> Outcome {
     match why {
         // Like any other request that got no answer, or a bad one.
         Unserved::NotSaid(error) => outcome(*error, Verb::Get, object),
-        why => Outcome::End(ApplyError::NotServed { object: object.clone(), why }),
+        why => Outcome::End(ApplyError::NotServed { object: object.to_string(), why }),
     }
 }
 
@@ -103,15 +103,28 @@ fn is_webhook(message: &str) -> bool {
 
 impl Setback {
     /// Whether a patch that was sent may have been applied all the same.
-    pub(super) fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         matches!(self, Setback::Unreachable(_) | Setback::Slow)
     }
 
     /// How long the server asks to wait.
-    pub(super) fn wait(&self) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
         match self {
             Setback::Busy { wait, .. } => *wait,
             _ => Duration::ZERO,
+        }
+    }
+}
+
+impl Setback {
+    /// What it is after so many attempts. `writers`: who owned the routes when the object was read last.
+    pub(crate) fn given_up(self, object: String, attempts: u32, limit: Duration, writers: Vec<Writer>) -> ApplyError {
+        match self {
+            Setback::Changed { .. } => ApplyError::Contended { object, attempts, writers },
+            Setback::Busy { code, message, .. } => ApplyError::Busy { attempts, code, message },
+            Setback::Unreachable(source) => ApplyError::Unreachable { attempts, source: Box::new(source) },
+            Setback::Gone => ApplyError::NotThere { object, attempts },
+            Setback::Slow => ApplyError::TimedOut { attempts, limit },
         }
     }
 }

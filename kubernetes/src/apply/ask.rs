@@ -1,6 +1,6 @@
 //! One request, in the version that the API server serves: IO.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use kube::{
     api::{GetParams, Patch, PatchParams, Request},
@@ -52,11 +52,23 @@ impl Ask<'_> {
         let version = version.map_err(|why| unserved(why, object))?;
         let request = request(version)
             .map_err(|error| Outcome::End(ApplyError::Client(Box::new(kube::Error::BuildRequest(error)))))?;
-        let answer = tokio::time::timeout(self.limit, self.cluster.client().request(request)).await.map_err(slow)?;
-        let answer = answer.map_err(|error| outcome(error, verb, object));
+        let answer = answered(self.cluster.client().request(request), self.limit, verb, object).await;
         if matches!(answer, Err(Outcome::Again(Setback::Gone))) {
             self.cluster.forget(object.kind);
         }
         answer
+    }
+}
+
+/// What comes of a request, or of waiting for its answer.
+pub(crate) async fn answered<T>(
+    request: impl Future<Output = kube::Result<T>>,
+    limit: Duration,
+    verb: Verb,
+    object: &(dyn Display + Sync),
+) -> Result<T, Outcome> {
+    match tokio::time::timeout(limit, request).await {
+        Ok(answer) => answer.map_err(|error| outcome(error, verb, object)),
+        Err(_) => Err(Outcome::Again(Setback::Slow)),
     }
 }

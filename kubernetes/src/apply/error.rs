@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::answer::Verb;
-use crate::{cluster::Unserved, object::ObjectRef, plan::Obstacle, writers::Writer};
+use crate::{cluster::Unserved, plan::Obstacle, writers::Writer};
 
-/// Why the weights are not as wanted. Except where it says so, nothing was written.
+/// Why the weights are not as wanted. Except where it says so, nothing was written. Objects are told as `VirtualService shop/shop`.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The plan was refused.
@@ -13,12 +13,12 @@ pub enum ApplyError {
     Refused(#[from] Obstacle),
     /// 404.
     #[error("there is no {0}: check the target's name and namespace")]
-    NotFound(ObjectRef),
+    NotFound(String),
     /// Its kind is not installed, or nobody may ask.
     #[error("{object} cannot be read: {why}")]
     NotServed {
         /// Which.
-        object: ObjectRef,
+        object: String,
         /// Why not.
         why: Unserved,
     },
@@ -26,7 +26,7 @@ pub enum ApplyError {
     #[error("the API server says that it serves {object}, and answers 404 {attempts} times: look at its log")]
     NotThere {
         /// Which.
-        object: ObjectRef,
+        object: String,
         /// How often it was tried.
         attempts: u32,
     },
@@ -34,12 +34,12 @@ pub enum ApplyError {
     #[error(
         "{0} was deleted in the middle of the rollback: there is nothing to roll back until somebody makes it again"
     )]
-    DeletedMeanwhile(ObjectRef),
+    DeletedMeanwhile(String),
     /// It has another `uid` than when it was read first.
     #[error(
         "{0} was deleted and made again in the middle of the rollback: look at its weights, serin plans on it anew"
     )]
-    Replaced(ObjectRef),
+    Replaced(String),
     /// 401.
     #[error("the API server does not accept serin's credentials: check the service account's token")]
     Unauthorized,
@@ -49,7 +49,7 @@ pub enum ApplyError {
         /// What it tried.
         verb: Verb,
         /// On which object.
-        object: ObjectRef,
+        object: String,
         /// What the server said.
         message: String,
     },
@@ -57,7 +57,7 @@ pub enum ApplyError {
     #[error("others own fields of {object}: take the routes out of what they apply ({message})")]
     FieldConflict {
         /// Which.
-        object: ObjectRef,
+        object: String,
         /// What the server said, which names them.
         message: String,
     },
@@ -67,7 +67,7 @@ pub enum ApplyError {
     )]
     Rejected {
         /// Which.
-        object: ObjectRef,
+        object: String,
         /// The HTTP status.
         code: u16,
         /// What the server said.
@@ -77,7 +77,7 @@ pub enum ApplyError {
     #[error("the API server failed on {object} ({message}): look at its log")]
     Failed {
         /// Which.
-        object: ObjectRef,
+        object: String,
         /// What the server said.
         message: String,
     },
@@ -85,7 +85,7 @@ pub enum ApplyError {
     #[error("{object} was changed by others each of {attempts} times that serin was about to write it{}", written_by(.writers))]
     Contended {
         /// Which.
-        object: ObjectRef,
+        object: String,
         /// How often it was tried.
         attempts: u32,
         /// Who owns its routes, the latest first.

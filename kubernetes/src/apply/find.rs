@@ -14,14 +14,18 @@ use crate::{
     plan::Obstacle,
 };
 
-/// Reads an object, and where it delegates its routes the one that splits the service. All delegates together have the time of one request:
-/// a server that hangs must not be waited for at each.
+/// Reads an object, and where it delegates its routes the one that splits the service.
 pub(super) async fn find(ask: &Ask<'_>, named: &ObjectRef, intent: &Intent) -> Result<(ObjectRef, Value), Outcome> {
+    let family = family(ask, named).await?;
+    let (name, object) = family.splits(intent).map_err(|why| Outcome::End(Obstacle::from(why).into()))?;
+    Ok((name.unwrap_or(named).clone(), object.clone()))
+}
+
+/// Reads an object and what it delegates to. All delegates together have the time of one request: a server that hangs must not be waited
+/// for at each.
+pub(super) async fn family(ask: &Ask<'_>, named: &ObjectRef) -> Result<Family, Outcome> {
     let root = ask.get(named).await?;
     let names = delegates::of(&root);
-    if names.is_empty() {
-        return Ok((named.clone(), root));
-    }
     let read = async {
         let mut delegates = Vec::new();
         for name in names {
@@ -32,9 +36,7 @@ pub(super) async fn find(ask: &Ask<'_>, named: &ObjectRef, intent: &Intent) -> R
         Ok(delegates)
     };
     let delegates = tokio::time::timeout(ask.limit, read).await.map_err(|_| Outcome::Again(Setback::Slow))??;
-    let family = Family { root, delegates };
-    let (name, object) = family.splits(intent).map_err(|why| Outcome::End(Obstacle::from(why).into()))?;
-    Ok((name.unwrap_or(named).clone(), object.clone()))
+    Ok(Family { root, delegates })
 }
 
 /// `None`: it is not there.

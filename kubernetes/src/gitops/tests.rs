@@ -88,6 +88,40 @@ spec:
     assert!(text.contains("- .spec.rules[]?.backendRefs[]?.weight\n"), "{text}");
 }
 
+/// What people read is what Serin says.
+#[test]
+fn the_documentation_has_the_same_snippets() {
+    let docs = include_str!("../../../docs/kubernetes.md");
+    let virtual_service = |manager: &str, lists: &[&str]| {
+        let mut object = object(managed_by(&[manager]));
+        let route = json!([{ "route": [{ "destination": { "host": "shop" } }] }]);
+        object["spec"] =
+            lists.iter().map(|list| ((*list).to_owned(), route.clone())).collect::<serde_json::Map<_, _>>().into();
+        object
+    };
+    let gateway_api = |manager: &str, kind: &str| {
+        let mut object = object(managed_by(&[manager]));
+        object["apiVersion"] = "gateway.networking.k8s.io/v1".into();
+        object["kind"] = kind.into();
+        object["spec"] = json!({ "rules": [{ "backendRefs": [{ "name": "shop", "weight": 1 }] }] });
+        object
+    };
+    let documented = |mut object: Value| {
+        object["metadata"]["namespace"] = "shop".into();
+        let (text, _) = snippet(&object);
+        assert!(docs.contains(&format!("```yaml\n{text}```\n")), "docs/kubernetes.md has no\n{text}");
+    };
+    documented(virtual_service("argocd-controller", &["http"]));
+    documented(virtual_service("argocd-controller", &["tcp", "tls"]));
+    documented(gateway_api("argocd-controller", "HTTPRoute"));
+    documented(virtual_service("kustomize-controller", &["http"]));
+    documented(virtual_service("helm-controller", &["http"]));
+    documented(gateway_api("helm-controller", "HTTPRoute"));
+    // Said to be alike.
+    let of = |kind: &str| snippet(&gateway_api("argocd-controller", kind)).0;
+    assert_eq!(of("GRPCRoute"), of("HTTPRoute").replace("HTTPRoute", "GRPCRoute"));
+}
+
 #[test]
 fn nothing_is_said_of_what_is_no_route() {
     let mut odd = object(managed_by(&["argocd-controller"]));

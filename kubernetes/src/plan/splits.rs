@@ -36,7 +36,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    fn of(target: &Target, intent: &Intent) -> Self {
+    pub(super) fn of(target: &Target, intent: &Intent) -> Self {
         let Some(host) = &target.host else { return Role::Other };
         let subset = target.subset.as_deref();
         match () {

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
@@ -7,10 +5,10 @@ use kube::{
 use serde_json::Value;
 
 use super::{Abort, NotAborted, abort};
-use crate::writers::FIELD_MANAGER;
-
-/// How often it is read anew when its controller wrote it in between.
-const ATTEMPTS: u32 = 3;
+use crate::{
+    apply::{ApplyError, Options, Outcome, Tries, Verb, answered},
+    writers::FIELD_MANAGER,
+};
 
 /// Why a Rollout is not aborted.
 #[derive(Debug, thiserror::Error)]
@@ -24,29 +22,34 @@ pub enum RunError {
     /// RBAC.
     #[error("serin may not do this: apply the overlay argo-rollouts, which gives it the verbs ({0})")]
     Forbidden(String),
-    /// Its controller writes it all the time.
-    #[error("it was changed by others each of {ATTEMPTS} times that serin was about to abort it")]
-    Contended,
-    /// No answer in time. It may have been aborted.
-    #[error("the API server gave no answer within {} s", .0.as_secs_f64())]
-    TimedOut(Duration),
     /// Anything else.
-    #[error("the API server: {0}")]
-    Request(Box<kube::Error>),
+    #[error(transparent)]
+    Request(ApplyError),
 }
 
-impl From<kube::Error> for RunError {
-    fn from(error: kube::Error) -> Self {
+impl From<ApplyError> for RunError {
+    fn from(error: ApplyError) -> Self {
         match error {
-            kube::Error::Api(status) if status.code == 404 => RunError::NotFound,
-            kube::Error::Api(status) if status.code == 403 => RunError::Forbidden(status.message),
-            other => RunError::Request(Box::new(other)),
+            ApplyError::NotFound(_) | ApplyError::NotThere { .. } => RunError::NotFound,
+            ApplyError::Forbidden { message, .. } => RunError::Forbidden(message),
+            other => RunError::Request(other),
         }
     }
 }
 
-/// Aborts the update that brings `candidate`; whether it was under way until now. `request`: how long one request may take. With `dry_run`
-/// the server checks the patch and keeps nothing.
+/// One Rollout.
+struct Run<'a> {
+    rollouts: Api<DynamicObject>,
+    name: &'a str,
+    candidate: &'a str,
+    options: &'a Options,
+    /// For people.
+    told: String,
+    /// Whether a patch got no answer: it may have been applied.
+    is_unknown: bool,
+}
+
+/// Aborts the update that brings `candidate`; whether it was under way until now.
 ///
 /// # Errors
 /// When it cannot be, or is not certain to be the right one.
@@ -55,8 +58,7 @@ pub async fn run(
     namespace: &str,
     name: &str,
     candidate: &str,
-    dry_run: bool,
-    request: Duration,
+    options: &Options,
 ) -> Result<bool, RunError> {
     let kind = ApiResource {
         group: "argoproj.io".into(),
@@ -65,20 +67,42 @@ pub async fn run(
         kind: "Rollout".into(),
         plural: "rollouts".into(),
     };
-    let rollouts: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
-    let params = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER) };
-    let late = |_| RunError::TimedOut(request);
-    for _ in 0..ATTEMPTS {
-        let read = tokio::time::timeout(request, rollouts.get(name)).await.map_err(late)??;
-        let rollout: Value = serde_json::to_value(read).map_err(kube::Error::SerdeError)?;
-        let Abort::Patch(patch) = abort(&rollout, candidate)? else { return Ok(false) };
-        let patch = Patch::<()>::Json(patch);
-        match tokio::time::timeout(request, rollouts.patch_status(name, &params, &patch)).await.map_err(late)? {
-            Ok(_) => return Ok(true),
-            // A `test` of the patch failed, or the version: its controller was faster.
-            Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {}
-            Err(error) => return Err(error.into()),
+    let rollouts = Api::namespaced_with(client.clone(), namespace, &kind);
+    let told = format!("Rollout {namespace}/{name}");
+    let mut run = Run { rollouts, name, candidate, options, told, is_unknown: false };
+    let mut tries = Tries::new(options);
+    loop {
+        let setback = match run.attempt().await {
+            Ok(done) => return Ok(done?),
+            Err(Outcome::End(error)) => return Err(error.into()),
+            Err(Outcome::Again(setback)) => setback,
+        };
+        tracing::debug!(rollout = run.told, attempt = tries.made, ?setback, "not aborted");
+        if !tries.again(&setback).await {
+            // Who writes it is its own controller.
+            return Err(setback.given_up(run.told, tries.made, options.request, Vec::new()).into());
         }
     }
-    Err(RunError::Contended)
 }
+
+impl Run<'_> {
+    async fn attempt(&mut self) -> Result<Result<bool, NotAborted>, Outcome> {
+        let limit = self.options.request;
+        let read = answered(self.rollouts.get(self.name), limit, Verb::Get, &self.told).await?;
+        let client = |error| Outcome::End(ApplyError::Client(Box::new(kube::Error::SerdeError(error))));
+        let rollout: Value = serde_json::to_value(read).map_err(client)?;
+        let patch = match abort(&rollout, self.candidate) {
+            Ok(Abort::Patch(patch)) => Patch::<()>::Json(patch),
+            Ok(Abort::InEffect) => return Ok(Ok(self.is_unknown)),
+            Err(why) => return Ok(Err(why)),
+        };
+        let params = PatchParams { dry_run: self.options.dry_run, ..PatchParams::apply(FIELD_MANAGER) };
+        let sent = self.rollouts.patch_status(self.name, &params, &patch);
+        let answer = answered(sent, limit, Verb::Patch, &self.told).await;
+        self.is_unknown |= matches!(&answer, Err(Outcome::Again(setback)) if setback.is_unknown());
+        answer.map(|_| Ok(true))
+    }
+}
+
+#[cfg(test)]
+mod tests;

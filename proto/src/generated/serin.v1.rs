@@ -1105,6 +1105,31 @@ pub struct Decision {
     /// What was done about it, in order.
     #[prost(message, repeated, tag = "7")]
     pub events: ::prost::alloc::vec::Vec<DecisionEvent>,
+    /// Who sends the service its requests, at the last `confirmed`, `not_in_effect` or `not_known`: those that still send the candidate some first, then
+    /// those that were the last to stop, at most 16. Empty where only the release's own sidecars report.
+    #[prost(message, repeated, tag = "8")]
+    pub sources: ::prost::alloc::vec::Vec<Source>,
+}
+/// A proxy that sends requests to the service, after the rollback was written.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Source {
+    /// Its node id; empty for all those together that are not told apart.
+    #[prost(string, tag = "1")]
+    pub node_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "SourceState", tag = "2")]
+    pub state: i32,
+    /// The candidate's share of its requests in the 10 s before, 0 to 1.
+    #[prost(double, tag = "3")]
+    pub share_before: f64,
+    /// The same of the last 10 s.
+    #[prost(double, tag = "4")]
+    pub share: f64,
+    /// From the write until the second after its last request to the candidate, in milliseconds; 0: it sent none.
+    #[prost(uint32, tag = "5")]
+    pub stopped_after_ms: u32,
+    /// How many proxies this is.
+    #[prost(uint32, tag = "6")]
+    pub proxies: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DecisionEvent {
@@ -1187,6 +1212,45 @@ impl VerdictState {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
+pub enum SourceState {
+    Unspecified = 0,
+    /// It still sends requests to the candidate.
+    Sends = 1,
+    /// It sends none any more, which by chance would be so less than once in 1,000 times.
+    Stopped = 2,
+    /// It sends none, and too few others for that to be certain.
+    Quiet = 3,
+    /// It sends no requests at all any more.
+    Gone = 4,
+}
+impl SourceState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SOURCE_STATE_UNSPECIFIED",
+            Self::Sends => "SOURCE_STATE_SENDS",
+            Self::Stopped => "SOURCE_STATE_STOPPED",
+            Self::Quiet => "SOURCE_STATE_QUIET",
+            Self::Gone => "SOURCE_STATE_GONE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SOURCE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SOURCE_STATE_SENDS" => Some(Self::Sends),
+            "SOURCE_STATE_STOPPED" => Some(Self::Stopped),
+            "SOURCE_STATE_QUIET" => Some(Self::Quiet),
+            "SOURCE_STATE_GONE" => Some(Self::Gone),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
 pub enum DecisionStage {
     Unspecified = 0,
     /// The verdict fell.
@@ -1197,12 +1261,14 @@ pub enum DecisionStage {
     Failed = 3,
     /// The data plane sends the candidate nothing any more.
     Confirmed = 4,
-    /// The candidate still gets traffic after the time allowed.
+    /// The candidate still gets traffic after the time allowed, or again.
     NotInEffect = 5,
     /// A person cleared the condemnation.
     Cleared = 6,
     /// Nothing was written, on purpose: a dry run, or no target is configured.
     NotWritten = 7,
+    /// The time allowed is over, and there were too few requests to tell, or none: the candidate was not seen to get any.
+    NotKnown = 8,
 }
 impl DecisionStage {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1219,6 +1285,7 @@ impl DecisionStage {
             Self::NotInEffect => "DECISION_STAGE_NOT_IN_EFFECT",
             Self::Cleared => "DECISION_STAGE_CLEARED",
             Self::NotWritten => "DECISION_STAGE_NOT_WRITTEN",
+            Self::NotKnown => "DECISION_STAGE_NOT_KNOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1232,6 +1299,7 @@ impl DecisionStage {
             "DECISION_STAGE_NOT_IN_EFFECT" => Some(Self::NotInEffect),
             "DECISION_STAGE_CLEARED" => Some(Self::Cleared),
             "DECISION_STAGE_NOT_WRITTEN" => Some(Self::NotWritten),
+            "DECISION_STAGE_NOT_KNOWN" => Some(Self::NotKnown),
             _ => None,
         }
     }
@@ -1329,7 +1397,8 @@ pub mod query_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Both releases of a service side by side. NOT_FOUND for a service that is not in the configuration.
+        /// Both releases of a service side by side. NOT_FOUND for a service that is not in the configuration; UNAVAILABLE for one that is
+        /// not known where ReleaseGuards bring services.
         pub async fn compare(
             &mut self,
             request: impl tonic::IntoRequest<super::CompareRequest>,
@@ -1496,7 +1565,8 @@ pub mod query_server {
     /// Generated trait containing gRPC methods that should be implemented for use with QueryServer.
     #[async_trait]
     pub trait Query: std::marker::Send + std::marker::Sync + 'static {
-        /// Both releases of a service side by side. NOT_FOUND for a service that is not in the configuration.
+        /// Both releases of a service side by side. NOT_FOUND for a service that is not in the configuration; UNAVAILABLE for one that is
+        /// not known where ReleaseGuards bring services.
         async fn compare(
             &self,
             request: tonic::Request<super::CompareRequest>,

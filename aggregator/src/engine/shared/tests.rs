@@ -41,7 +41,7 @@ fn delta(release: &str, outcome: Outcome, requests: u64) -> Counted {
 
 fn counted(second: u64, outcome: Outcome) -> Logged {
     let deltas: Deltas = [delta("v1", Outcome::Success, 50), delta("v2", outcome, 50)].into_iter().collect();
-    Logged { second, deltas: Arc::new(deltas) }
+    Logged { second, node: "gateway".into(), deltas: Arc::new(deltas) }
 }
 
 fn settled(second: u64) -> UnixMicros {

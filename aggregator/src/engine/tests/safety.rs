@@ -151,3 +151,20 @@ fn a_dry_run_of_everything_is_one_of_each_service_and_is_never_held_back() {
     world.step(Event::Guard(Arc::new(config(false).services.remove(0))));
     assert!(world.engine.services().iter().all(|service| service.rollback.dry_run));
 }
+
+/// As of a ReleaseGuard that is not ready: on call reads why, not that nothing is configured.
+#[test]
+fn what_has_no_targets_for_now_says_why() {
+    let told = |why: Option<&str>| {
+        let mut config = config(false);
+        config.services[0].rollback.targets.clear();
+        config.services[0].rollback.held = why.map(str::to_owned);
+        let (mut world, _) = World::new(&config, vec![]);
+        let decision = world.until(60, &failing(), roll_back).expect("it is decided all the same");
+        world.step(Event::Written { decision, results: vec![] });
+        events(&world).pop().unwrap_or_default()
+    };
+    let said = |sentence: &str| (DecisionStage::NotWritten, sentence.to_owned());
+    assert_eq!(told(Some("v1 has no ready pods")), said("nothing was written: v1 has no ready pods"));
+    assert_eq!(told(None), said("nothing was written: no rollback target is configured"));
+}

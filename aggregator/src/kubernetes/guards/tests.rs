@@ -51,8 +51,14 @@ fn seen_at(
 ) -> Vec<String> {
     let target = |_: &str, _: &TargetRef| target.clone();
     let now = Timestamp::from_second(now).unwrap();
-    let world =
-        World { guards: seen.to_vec(), unread: BTreeSet::new(), target: &target, pods: &|_| Some(Ok(pods)), now };
+    let world = World {
+        guards: seen.to_vec(),
+        unread: BTreeSet::new(),
+        target: &target,
+        pods: &|_| Some(Ok(pods)),
+        is_current: &|_| true,
+        now,
+    };
     let told = |event: Event| match event {
         Event::Guard(service) => {
             let acts = if service.rollback.has_targets() { "acting" } else { "held" };
@@ -227,7 +233,8 @@ fn one_that_cannot_be_read_any_more_stays_as_it_was() {
     seen(&mut guards, &[guard("shop", |_| ())], Some(canary()));
     let (target, now) = (|_: &str, _: &TargetRef| None, Timestamp::from_second(10_000).unwrap());
     let unread = ["prod/shop", "prod/other"].map(str::to_owned).into();
-    let world = World { guards: Vec::new(), unread, target: &target, pods: &|_| None, now };
+    let is_current = |_: &ObjectRef| true;
+    let world = World { guards: Vec::new(), unread, target: &target, pods: &|_| None, is_current: &is_current, now };
     assert_eq!(guards.reconcile(&world).len(), 0);
     assert!(guards.is_kept("prod/shop") && !guards.is_kept("prod/other"));
 }
@@ -269,6 +276,37 @@ fn the_engine_is_told_when_pods_were_started() {
     assert!(!first[1].contains("\"b\"") && !first[1].contains("\"c\""), "{first:?}");
     assert_eq!(told(&[pod("a", "shop", 2_000)]), NONE);
     assert!(told(&[pod("a", "shop", 3_000)])[0].contains("3000"));
+}
+
+/// The candidate's share of the weights, where the requests are held against it.
+#[test]
+fn the_engine_is_told_what_the_weights_promise() {
+    let shop = [guard("shop", |guard| guard["spec"]["rules"] = json!({ "throughput": "judged" }))];
+    let weighed = |share: &str| format!("Weighed {{ service: \"shop\", share: {share} }}");
+    let mut guards = Guards::default();
+    let mut told = |target| seen(&mut guards, &shop, Some(target));
+    assert_eq!(told(canary()), ["guard shop v2 acting".to_owned(), weighed("Some(0.1)")]);
+    assert_eq!(told(canary()), NONE);
+    assert_eq!(told(split([80, 20, 0])), [weighed("Some(0.2)")]);
+    assert_eq!(told(Target::Missing), ["guard shop v2 held".to_owned(), weighed("None")]);
+    assert_eq!(told(canary()), ["guard shop v2 acting".to_owned(), weighed("Some(0.1)")]);
+    // A pair that is new to the engine has no weight there.
+    let next = [guard("shop", |guard| {
+        guard["spec"]["rules"] = json!({ "throughput": "judged" });
+        guard["spec"]["candidate"] = "v3".into();
+    })];
+    assert_eq!(
+        seen(&mut guards, &next, Some(split([90, 0, 10]))),
+        ["guard shop v3 acting".to_owned(), weighed("Some(0.1)")]
+    );
+    // Its watch is cut: the weight may be another one by now.
+    let (target, now) = (|_: &str, _: &TargetRef| Some(split([90, 0, 10])), Timestamp::from_second(10_000).unwrap());
+    let (guards_seen, unread) = (next.to_vec(), BTreeSet::new());
+    let is_current = |_: &ObjectRef| false;
+    let world =
+        World { guards: guards_seen, unread, target: &target, pods: &|_| Some(Ok(&[])), is_current: &is_current, now };
+    let told: Vec<String> = guards.reconcile(&world).iter().map(|event| format!("{event:?}")).collect();
+    assert_eq!(told, [weighed("None")]);
 }
 
 /// Its node is a minute ahead. When our clock is where its start is, the engine would take it for a restart.
@@ -335,7 +373,10 @@ proptest! {
             let here: Vec<pods::Seen> = pods.iter().skip(without).cloned().collect();
             let of_pods = |_: &str| Some(Ok(here.as_slice()));
             let now = Timestamp::from_second(10_000).unwrap();
-            let world = World { guards: seen, unread: BTreeSet::new(), target: &target, pods: &of_pods, now };
+            let is_current = |_: &ObjectRef| true;
+            let unread = BTreeSet::new();
+            let world =
+                World { guards: seen, unread, target: &target, pods: &of_pods, is_current: &is_current, now };
             let is_told = (world.target)("prod", &found.spec.targets[0]).is_some();
             let before = engine.clone();
             for event in guards.reconcile(&world) {

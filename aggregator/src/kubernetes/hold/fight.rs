@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serin_kubernetes::{
     apply::Look,
-    writers::{FIELD_MANAGER, Writer},
+    writers::{FIELD_MANAGER, Writer, WriterKind},
 };
 
 /// Writers told apart; further ones are counted together.
@@ -12,8 +12,11 @@ const WRITERS_MAX: usize = 8;
 const OTHERS: &str = "others";
 
 /// Who did it, and how often.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Fight {
+    service: String,
+    /// The condemned release.
+    release: String,
     by: BTreeMap<String, u32>,
     /// How often it was when it was said last.
     said: u32,
@@ -22,13 +25,19 @@ pub(super) struct Fight {
 }
 
 impl Fight {
+    /// About this service's condemned release.
+    pub(super) fn new(service: &str, release: &str) -> Self {
+        let (service, release) = (service.to_owned(), release.to_owned());
+        Fight { service, release, by: BTreeMap::new(), said: 0, advised: String::new() }
+    }
+
     /// What is to be said of a look at an object that is not as it was written; `None` where nobody wrote it since the last one.
     pub(super) fn back(&mut self, seen: &Look, times: u32) -> Option<String> {
         if times <= self.said {
             return None;
         }
         self.count(seen, times);
-        let advice = advice(seen);
+        let advice = self.advice(seen);
         let said =
             format!("{}: the old weights were written back by {}; writing the rollback again", seen.object, self.who());
         let is_new = self.advised != advice;
@@ -46,7 +55,7 @@ impl Fight {
              others{}",
             seen.object,
             self.who(),
-            advice(seen)
+            self.advice(seen)
         )
     }
 
@@ -72,15 +81,28 @@ impl Fight {
         };
         by.iter().map(one).collect::<Vec<_>>().join(", ")
     }
-}
 
-/// Each with what to paste, on lines of its own.
-fn advice(seen: &Look) -> String {
-    let one = |advice: &serin_kubernetes::gitops::Advice| match &advice.snippet {
-        Some(snippet) => format!("\n{}\n{}", advice.sentence, snippet.trim_end()),
-        None => format!("\n{}", advice.sentence),
-    };
-    seen.advice.iter().map(one).collect()
+    /// Each with what to paste, on lines of its own.
+    fn advice(&self, seen: &Look) -> String {
+        let one = |advice: &serin_kubernetes::gitops::Advice| match &advice.snippet {
+            Some(snippet) => format!("\n{}\n{}", advice.sentence, snippet.trim_end()),
+            None => format!("\n{}", advice.sentence),
+        };
+        seen.advice.iter().map(one).chain(self.for_people(seen)).collect()
+    }
+
+    /// Where the last one to write may be a person, or a pipeline at a person's word.
+    fn for_people(&self, seen: &Look) -> Option<String> {
+        use WriterKind::{Kubectl, Other, Serin};
+        let Fight { service, release, .. } = self;
+        let may_be = seen.writers.first().is_none_or(|writer| matches!(writer.kind, Kubectl | Other | Serin));
+        may_be.then(|| {
+            format!(
+                "\nWhoever wants {release} to get requests again runs `serin clear {service} {release}`: it lifts the condemnation, so that the \
+                 weights are left as they are and {release} is judged anew."
+            )
+        })
+    }
 }
 
 #[cfg(test)]

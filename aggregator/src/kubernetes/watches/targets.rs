@@ -99,6 +99,11 @@ impl Targets {
         Some(watch.listed()?.map(|()| read()).map_err(Unknown::NotWatched))
     }
 
+    /// Whether a kind is watched in a scope without trouble.
+    pub(super) fn is_current(&self, scope: Option<&str>, kind: TargetKind) -> bool {
+        self.watches.get(&(scope.map(str::to_owned), kind)).is_some_and(Watch::is_current)
+    }
+
     fn find(&mut self, kind: TargetKind, after: Duration) {
         let found = Found::default();
         self.kinds.insert(kind, Arc::clone(&found));

@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::{
     sync::Notify,
     task::{AbortHandle, JoinSet},
+    time::Instant,
 };
 use tokio_stream::StreamExt as _;
 
@@ -34,6 +35,11 @@ const LOOK: Duration = Duration::from_secs(5);
 const TOO_OLD: u16 = 410;
 /// The answer where there is no such kind.
 const NO_SUCH_KIND: u16 = 404;
+/// The answers to one who may not watch.
+const REFUSED: [u16; 2] = [401, 403];
+/// What was seen last stands for this long when an API server that is there refuses to tell more: longer than it takes to renew a
+/// token or to apply a Role anew. One that is away changes nothing that could be missed, as nothing can be written either.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// How a watch fares.
 #[derive(Debug, Default)]
@@ -43,6 +49,16 @@ struct State {
     error: Option<String>,
     /// There is no such kind, or not in this version.
     is_gone: bool,
+    /// Since when it is refused.
+    refused: Option<Instant>,
+    /// It is refused for so long that what was seen last is too old.
+    is_stale: bool,
+}
+
+impl State {
+    fn listed(&self) -> Option<Result<(), String>> {
+        if self.is_listed && !self.is_stale { Some(Ok(())) } else { self.error.clone().map(Err) }
+    }
 }
 
 /// The objects of one kind in one namespace, or in all.
@@ -94,10 +110,15 @@ where
         lock(&self.state).is_gone
     }
 
-    /// Whether all of it was listed once; or why not. `None`: not yet.
+    /// Whether all of it was listed once, and may be watched; or why not. `None`: not yet.
     pub(super) fn listed(&self) -> Option<Result<(), String>> {
+        lock(&self.state).listed()
+    }
+
+    /// Whether all of it was listed, and nothing went wrong since.
+    pub(super) fn is_current(&self) -> bool {
         let state = lock(&self.state);
-        if state.is_listed { Some(Ok(())) } else { state.error.clone().map(Err) }
+        state.is_listed && state.error.is_none()
     }
 }
 
@@ -122,7 +143,7 @@ impl Progress {
         let mut state = lock(&self.state);
         state.is_listed |= is_complete;
         let was_away = state.error.take().is_some();
-        state.is_gone = false;
+        (state.is_gone, state.is_stale, state.refused) = (false, false, None);
         drop(state);
         if was_away {
             tracing::info!("{} are watched again", self.what);
@@ -135,9 +156,12 @@ impl Progress {
         let mut state = lock(&self.state);
         let is_news = state.error.replace(why.clone()).is_none();
         state.is_gone = code(error) == Some(NO_SUCH_KIND);
-        let is_gone = state.is_gone;
+        let is_refused = code(error).is_some_and(|code| REFUSED.contains(&code));
+        let since = if is_refused { *state.refused.get_or_insert_with(Instant::now) } else { Instant::now() };
+        state.is_stale |= since.elapsed() >= REFUSED_FOR;
+        let is_other = state.is_gone || state.is_stale;
         drop(state);
-        if is_gone {
+        if is_other {
             self.changed.notify_one();
         }
         if is_news {
@@ -237,6 +261,31 @@ mod tests {
     use kube::core::Status;
 
     use super::*;
+
+    fn answered(code: u16) -> watcher::Error {
+        let status = Status::failure("no", "no").with_code(code);
+        watcher::Error::WatchFailed(kube::Error::Api(Box::new(status)))
+    }
+
+    /// The Role was taken away while it ran: what pods were like an hour ago decides nothing.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_refused_for_long_is_not_believed_any_more() {
+        let progress = Progress { what: "pods", state: Arc::default(), changed: Arc::default() };
+        let listed = || lock(&progress.state).listed();
+        assert_eq!(listed(), None);
+        progress.went_on(true);
+        for (code, is_stale) in [(403, true), (401, true), (503, false), (410, false)] {
+            progress.failed(&answered(code));
+            tokio::time::advance(Duration::from_secs(59)).await;
+            progress.failed(&answered(code));
+            assert_eq!(listed(), Some(Ok(())), "{code}");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            progress.failed(&answered(code));
+            assert_eq!(listed(), Some(if is_stale { Err(format!("no ({code})")) } else { Ok(()) }), "{code}");
+            progress.went_on(false);
+            assert_eq!(listed(), Some(Ok(())), "it is well again");
+        }
+    }
 
     /// As for a kind whose CRD is not installed, and for one that the Role does not allow.
     #[test]

@@ -26,7 +26,7 @@ fn look(writers: &[(&str, &str)]) -> Look {
 #[test]
 fn who_and_how_often_with_what_to_paste_once() {
     let argo = look(&[("argocd-controller", "2026-01-01T00:00:02Z"), ("serin", "2026-01-01T00:00:01Z")]);
-    let mut fight = Fight::default();
+    let mut fight = Fight::new("shop", "v2");
     let said = fight.back(&argo, 1).unwrap();
     insta::assert_snapshot!(said, @r"
     VirtualService shop-ns/shop: the old weights were written back by argocd-controller (Argo CD) once; writing the rollback again
@@ -54,8 +54,20 @@ fn who_and_how_often_with_what_to_paste_once() {
 }
 
 #[test]
+fn a_person_is_told_what_to_do() {
+    let said = |writers: &[(&str, &str)]| Fight::new("shop", "v2").back(&look(writers), 1).unwrap();
+    insta::assert_snapshot!(said(&[("kubectl-edit", "2026-01-01T00:00:02Z"), ("serin", "2026-01-01T00:00:01Z")]), @r"
+    VirtualService shop-ns/shop: the old weights were written back by kubectl-edit once; writing the rollback again
+    Whoever wants v2 to get requests again runs `serin clear shop v2`: it lifts the condemnation, so that the weights are left as they are and v2 is judged anew.
+    ");
+    assert!(said(&[("a-pipeline", "2026-01-01T00:00:02Z")]).contains("`serin clear shop v2`"));
+    let both = said(&[("argocd-controller", "2026-01-01T00:00:02Z"), ("kubectl-edit", "2026-01-01T00:00:01Z")]);
+    assert!(both.contains("ignoreDifferences") && !both.contains("serin clear"), "{both}");
+}
+
+#[test]
 fn who_is_not_named_and_how_many_are_told_apart() {
-    let mut fight = Fight::default();
+    let mut fight = Fight::new("shop", "v2");
     let said = fight.back(&look(&[("serin", "2026-01-01T00:00:01Z")]), 1).unwrap();
     assert!(said.contains("someone whom managedFields do not name once; writing"), "{said}");
     for times in 2..100 {

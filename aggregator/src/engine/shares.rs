@@ -1,0 +1,130 @@
+//! How requests were split between the candidate and others: all of them, and those of each proxy that sends them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use serin_proto::v1::Vantage;
+use serin_sketch::Bucket;
+
+use super::evidence;
+use crate::{
+    config::{Service, Timing},
+    report,
+    store::Second,
+    time::UnixMicros,
+};
+
+/// Proxies told apart in one second: at 100 B each, ten seconds of them are 1 MB for a service on trial. The others count in the whole.
+const PROXIES_MAX: usize = 1_000;
+/// How many past seconds the split before a write is taken from.
+pub(super) const SECONDS: usize = 10;
+
+/// Requests of one second, or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Split {
+    pub(super) candidate: u64,
+    pub(super) others: u64,
+}
+
+impl Split {
+    pub(super) fn all(self) -> u64 {
+        self.candidate.saturating_add(self.others)
+    }
+
+    pub(super) fn share(self) -> Option<f64> {
+        (self.all() > 0).then(|| self.candidate as f64 / self.all() as f64)
+    }
+
+    pub(super) fn plus(self, other: Split) -> Split {
+        Split {
+            candidate: self.candidate.saturating_add(other.candidate),
+            others: self.others.saturating_add(other.others),
+        }
+    }
+
+    pub(super) fn minus(self, other: Split) -> Split {
+        Split {
+            candidate: self.candidate.saturating_sub(other.candidate),
+            others: self.others.saturating_sub(other.others),
+        }
+    }
+}
+
+/// How requests were split, as a whole where the service is judged, and by the proxies that send them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shares {
+    pub(super) whole: Split,
+    /// By node id. At the inbound vantage a proxy receives them: it is not among these.
+    pub(super) by: BTreeMap<Arc<str>, Split>,
+}
+
+impl Shares {
+    fn add(&mut self, node: &Arc<str>, split: Split) {
+        if let Some(sum) = self.by.get_mut(node) {
+            *sum = sum.plus(split);
+        } else if self.by.len() < PROXIES_MAX {
+            self.by.insert(Arc::clone(node), split);
+        }
+    }
+
+    pub(super) fn of(&self, node: &str) -> Split {
+        self.by.get(node).copied().unwrap_or_default()
+    }
+}
+
+/// The last seconds' shares.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recent(VecDeque<Shares>);
+
+impl Recent {
+    pub(super) fn push(&mut self, shares: Shares) {
+        self.0.push_back(shares);
+        self.0.drain(..self.0.len().saturating_sub(SECONDS));
+    }
+
+    pub(super) fn seconds(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn sum(&self) -> Shares {
+        self.last(SECONDS)
+    }
+
+    /// Of so many seconds at the end.
+    pub(super) fn last(&self, seconds: usize) -> Shares {
+        let mut sum = Shares::default();
+        for shares in self.0.iter().rev().take(seconds) {
+            sum.whole = sum.whole.plus(shares.whole);
+            shares.by.iter().for_each(|(node, split)| sum.add(node, *split));
+        }
+        sum
+    }
+}
+
+/// The split of one second among the requests that may have begun after `since`. One that was not answered (it hung
+/// until its timeout, say) can have been sent long before it ended, and is left out when it surely was; the others
+/// count, so that a candidate that only refuses connections is still seen to be sent some.
+pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicros) -> Shares {
+    let end = UnixMicros::from_second(second + 1);
+    let may_be_later = |bucket: Bucket| end.minus(bucket.lower().into()) >= since;
+    let mut shares = Shares::default();
+    for (node, delta) in seen.by_node().filter(|(_, delta)| delta.series.service == service.name) {
+        let n = if report::was_answered(delta.series.outcome) {
+            delta.requests()
+        } else {
+            delta.timing(Timing::Total).filter(|(bucket, _)| may_be_later(*bucket)).map(|(_, n)| n).sum()
+        };
+        let to_candidate = delta.series.release == service.candidate;
+        let split = if to_candidate { Split { candidate: n, others: 0 } } else { Split { candidate: 0, others: n } };
+        if evidence::is_of(service, &delta) {
+            shares.whole = shares.whole.plus(split);
+        }
+        // What was read from disk after a restart does not say who sent it.
+        if delta.series.vantage != Vantage::Inbound && !node.is_empty() {
+            shares.add(node, split);
+        }
+    }
+    shares
+}
