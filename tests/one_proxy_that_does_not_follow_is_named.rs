@@ -58,9 +58,8 @@ async fn one_proxy_that_does_not_follow_is_named() -> Result<()> {
     };
     let (many, few) = (load(&follows, 400)?, load(&stuck, 20)?);
 
-    let sentence = poll::until("client-7 to be named", DECIDED_WITHIN, async || {
-        told(&serin, DecisionStage::NotInEffect).await
-    });
+    let sentence =
+        poll::until("client-7 to be named", DECIDED_WITHIN, async || told(&serin, DecisionStage::NotInEffect).await);
     let (decision, sentence) = sentence.await?;
     assert!(sentence.contains("client-7 ("), "{sentence}");
     assert!(sentence.contains("of its own) still sends v2 requests; the other 1 stopped within "), "{sentence}");
