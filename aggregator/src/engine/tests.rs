@@ -1,14 +1,16 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use serin_judge::Policy;
+use serin_judge::{PodSpread, Policy};
 use serin_proto::v1::{DecisionStage, Outcome, Vantage, VerdictState};
 use serin_sketch::{Counts, Micros};
 
-use super::*;
+use super::{seconds::SETTLE, *};
 use crate::{
     config::{Kubernetes, Rollback, Safety, Service, Target, Template, Timing},
-    report::{self, Counted, Deltas, SeriesKey},
+    ingest::validate::Heartbeat,
+    recording::Kept,
+    report::{self, Counted, Deltas, Report, Reporter, SeriesKey},
 };
 
 mod by_proxy;
