@@ -20,6 +20,7 @@ mod overload;
 mod proxies;
 mod reports;
 mod restarted;
+mod running;
 mod seconds;
 mod shared;
 mod shares;

@@ -2,89 +2,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serin_judge::History;
 use serin_proto::v1::{self, VerdictState};
-use serin_sketch::Counts;
 
 use super::{
     Effect, Held, Learned, NotCleared, Written,
     condemned::Condemned,
     decision,
-    evidence::{self, Numbers, Routes, Starts},
-    on_trial::OnTrial,
+    evidence::{self, Starts},
+    running::Running,
     shares::{self, Recent},
     verdict,
 };
-use crate::{
-    config::Service,
-    recording::{Kept, Setup},
-    store::{Second, Slices},
-    time::UnixMicros,
-};
+use crate::{config::Service, recording::Kept, store::Slices, time::UnixMicros};
 
 /// A verdict that does not change is shown again this often.
 const SHOW_AGAIN: Duration = Duration::from_secs(10);
 /// A trial ends when its candidate got no requests for this long; its next request begins a new one.
 const TRIAL_ENDS_AFTER_S: u64 = 900;
-/// How much of the baseline's past a new trial begins with: what its thresholds look back on.
-const BASELINE_BEFORE_S: u64 = 60;
-
 /// Weights that changed less than this ago may not be what requests were sent by yet.
 const WEIGHT_SETTLES: Duration = Duration::from_secs(30);
-/// How far a new trial looks back for what the baseline was like.
-const PAST_MINUTES: usize = 14;
-
-/// The running trial, and what feeds it.
-#[derive(Debug)]
-struct Running {
-    trial: OnTrial,
-    routes: Routes,
-    numbers: Numbers,
-    recording: Kept,
-    /// The second in which it began.
-    began: u64,
-    last_candidate: u64,
-}
-
-impl Running {
-    /// A trial that knows the baseline's last minute, so that it has something to hold the first candidate request against, and its
-    /// last quarter of an hour, for when the baseline has none any more.
-    fn begin(service: &Service, learned: &Learned, starts: &Starts, second: u64, slices: &Slices) -> Self {
-        let names = if service.routes.is_empty() { vec![String::new()] } else { service.routes.clone() };
-        let routes = Routes::new(&names);
-        let minutes = evidence::windows(service, &routes, slices.minutes_before(second).take(PAST_MINUTES));
-        let history = |(route, minutes): (&String, Vec<Counts>)| {
-            // Earlier days have seen this time of day.
-            let days = learned.windows.get(route).filter(|days| days.len() >= History::WINDOWS_MIN);
-            History { pods: learned.pods, windows: days.cloned().unwrap_or(minutes) }
-        };
-        let histories = names.iter().zip(minutes).map(history).collect();
-        let first_second = second.saturating_sub(BASELINE_BEFORE_S);
-        let setup = Setup {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            service: service.name.clone(),
-            baseline: service.baseline.clone(),
-            candidate: service.candidate.clone(),
-            routes: names,
-            policy: service.policy,
-            histories,
-            first_second,
-        };
-        let recording = Kept::new(&setup);
-        let (trial, numbers) = (OnTrial::new(setup), Numbers::default());
-        let mut running = Running { trial, routes, numbers, recording, began: second, last_candidate: second };
-        for past in first_second..second {
-            running.observe(service, past, slices.second(past), None, starts);
-        }
-        running
-    }
-
-    fn observe(&mut self, service: &Service, second: u64, seen: &Second, weight: Option<f64>, starts: &Starts) {
-        let observed = evidence::observed(service, &self.routes, second, seen, &mut self.numbers, weight, starts);
-        self.recording.add(&observed);
-        self.trial.observe(&observed);
-    }
-}
 
 /// A recording that can be read.
 #[derive(Clone, Copy, Debug, PartialEq)]

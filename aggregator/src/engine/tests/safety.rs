@@ -168,3 +168,14 @@ fn what_has_no_targets_for_now_says_why() {
     assert_eq!(told(Some("v1 has no ready pods")), said("nothing was written: v1 has no ready pods"));
     assert_eq!(told(None), said("nothing was written: no rollback target is configured"));
 }
+
+/// A person lifts the condemnation of a candidate that is served all the time: what it did before is no evidence against it.
+#[test]
+fn what_was_cleared_is_judged_by_what_it_does_from_then_on() {
+    let (mut world, _) = condemned(&config(true));
+    (0..30).for_each(|_| drop(world.second(failing())));
+    world.engine.clear(SHOP, "v2", world.now()).unwrap();
+    let well = vec![delta("v1", Outcome::Success, 50), delta("v2", Outcome::Success, 50)];
+    assert_eq!(world.until(120, &well, roll_back), None, "it is well since");
+    assert!(world.until(60, &failing(), roll_back).is_some(), "it fails again");
+}
