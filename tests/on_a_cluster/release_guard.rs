@@ -100,7 +100,8 @@ impl Flows {
         }
         self.api::<ReleaseGuard>().delete("shop", &DeleteParams::default()).await?;
         poll::until("nothing to be guarded", SOON, async || {
-            Ok(poll::get(serin.metrics, "/v1/verdict/shop").await.is_none().then_some(()))
+            let said = poll::get(serin.metrics, "/v1/verdict/shop").await;
+            Ok(said.filter(|said| said.contains("not guarded yet")).map(drop))
         })
         .await
     }
