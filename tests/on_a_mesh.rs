@@ -24,6 +24,9 @@ use tempfile::TempDir;
 
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
+/// Where the gateway listens: what comes to be on a port of 127.0.0.1 meanwhile does not take its port.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 10);
+
 /// The mesh, and a namespace in it.
 struct Mesh {
     client: Client,
@@ -41,7 +44,7 @@ impl Mesh {
             istiod.context("set ISTIOD to where an istiod answers in plain text, as 127.0.0.1:15010")?.parse()?;
         let client = connect::client(Config::infer().await?)?;
         let namespace = format!("serin-mesh-{name}-{}", std::process::id());
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = TcpListener::bind((GATEWAY, 0))?.local_addr()?.port();
         let dir = tempfile::Builder::new().prefix("serin-mesh-").tempdir()?;
         Ok(Mesh { client, istiod, namespace, port, dir })
     }

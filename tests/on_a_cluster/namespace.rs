@@ -46,7 +46,7 @@ pub(crate) async fn with(client: &Client, name: &str, all: impl Future<Output = 
 /// What a controller does when a namespace is deleted, for an API server that has none.
 async fn empty(client: &Client, name: &str) -> Result<()> {
     let discovery = Discovery::new(client.clone()).run().await?;
-    for (kind, can) in discovery.groups().flat_map(|group| group.recommended_resources()) {
+    for (kind, can) in discovery.groups().flat_map(|group| group.resources_by_stability()) {
         if can.scope != Scope::Namespaced || !can.supports_operation(verbs::DELETE_COLLECTION) {
             continue;
         }

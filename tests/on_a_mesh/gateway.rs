@@ -1,9 +1,6 @@
 //! The whole loop behind an ingress gateway, from the first slow request to the share that Envoy no longer gives.
 
-use std::{
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -17,7 +14,7 @@ use support::{
     service::{Behaviour, Release},
 };
 
-use super::{Mesh, SOON};
+use super::{GATEWAY, Mesh, SOON};
 use crate::on_a_cluster::namespace;
 
 /// A pod warms up for a minute; then twice as slow is found within seconds, but on a busy machine.
@@ -37,7 +34,7 @@ async fn run(mesh: &Mesh, attachment: &str) -> Result<()> {
     let (serin, shop) = (mesh.serin("gateway").await?, mesh.host("shop"));
     let labels = json!({ "serin-gateway": attachment, "serin-test": mesh.namespace });
     let port = json!({ "number": mesh.port, "name": "http", "protocol": "HTTP" });
-    let server = json!({ "bind": "127.0.0.1", "port": port, "hosts": ["*"] });
+    let server = json!({ "bind": GATEWAY, "port": port, "hosts": ["*"] });
     let of = |release: &Release, version| release.addresses.iter().map(move |at| (*at, version)).collect::<Vec<_>>();
     mesh.create(mesh.services(&[of(&v1, "v1"), of(&v2, "v2")].concat(), &serin)).await?;
     mesh.create([
@@ -47,9 +44,9 @@ async fn run(mesh: &Mesh, attachment: &str) -> Result<()> {
         mesh.plain_envoys(),
     ])
     .await?;
-    let ip = Ipv4Addr::LOCALHOST.into();
+    let ip = GATEWAY.into();
     let node = Node { kind: "router", name: "gateway", namespace: &mesh.namespace, ip, labels };
-    let bootstrap = node.bootstrap(mesh.istiod, format!("outbound_127.0.0.1_{}", mesh.port));
+    let bootstrap = node.bootstrap(mesh.istiod, format!("outbound_{GATEWAY}_{}", mesh.port));
     let envoy = Envoy::start(&bootstrap, 2, mesh.dir.path()).await?;
 
     let load = Load::start(Plan { requests: 500 * 600, ..Plan::new(envoy.address, Protocol::Http1) })?;
