@@ -62,8 +62,8 @@ pub(crate) fn outcome(error: kube::Error, verb: Verb, object: &dyn fmt::Display)
     let object = object.to_string();
     Outcome::End(match (code, verb) {
         (401, _) => ApplyError::Unauthorized,
-        // A webhook that denies answers 403 as well unless it says otherwise.
-        (403, _) if !is_webhook(&message) => ApplyError::Forbidden { verb, object, message },
+        // A webhook or a policy that denies answers 403 as well, by default or if it says so.
+        (403, _) if !is_admission(&message) => ApplyError::Forbidden { verb, object, message },
         (404, _) if !is_of_an_object(&status) => return Outcome::Again(Setback::Gone),
         (404, Verb::Get) => ApplyError::NotFound(object),
         (404, Verb::Patch) => ApplyError::DeletedMeanwhile(object),
@@ -97,8 +97,8 @@ fn is_field_conflict(status: &Status) -> bool {
     causes.into_iter().any(|cause| cause.reason == FIELD_MANAGER_CONFLICT)
 }
 
-fn is_webhook(message: &str) -> bool {
-    message.starts_with("admission webhook ")
+fn is_admission(message: &str) -> bool {
+    message.starts_with("admission webhook ") || message.contains(": ValidatingAdmissionPolicy '")
 }
 
 impl Setback {

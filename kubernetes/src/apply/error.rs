@@ -63,7 +63,7 @@ pub enum ApplyError {
     },
     /// A schema, a webhook or a policy is against the new weights, or the request is.
     #[error(
-        "the API server or a webhook refuses the new weights of {object} ({code} {message}): mend what it names, serin does not try again by itself"
+        "the API server, or a webhook or policy there, refuses the new weights of {object} ({code} {message}): mend what it names, serin does not try again by itself"
     )]
     Rejected {
         /// Which.

@@ -217,13 +217,14 @@ async fn forbidden_and_unauthorized() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_webhook_that_denies() {
-    for code in [400, 403] {
-        let (error, text, methods) = fails(move |n, _, _| {
-            let message = r#"admission webhook "validation.istio.io" denied the request: total destination weight = 0"#;
-            (n == 1).then(|| status(code, "", message, &json!({})))
-        })
-        .await;
+async fn a_webhook_or_policy_that_denies() {
+    let webhook = r#"admission webhook "validation.istio.io" denied the request: total destination weight = 0"#;
+    // As kube-apiserver 1.36 has it.
+    let policy = "virtualservices.networking.istio.io \"reviews\" is forbidden: ValidatingAdmissionPolicy 'frozen' with binding \
+                  'frozen-all' denied request: total destination weight = 0";
+    for (code, message) in [(400, webhook), (403, webhook), (403, policy)] {
+        let (error, text, methods) =
+            fails(move |n, _, _| (n == 1).then(|| status(code, "", message, &json!({})))).await;
         assert!(matches!(error, ApplyError::Rejected { .. }), "{error:?}");
         assert!(text.contains("total destination weight = 0"), "{text}");
         assert_eq!(methods, ["GET", "PATCH"]);
