@@ -3,20 +3,16 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use serin_proto::{
     convert,
-    v1::{
-        Attachment, Decision, DecisionStage, Outcome, ReportRequest, Reporter, Series, SeriesDelta, Vantage,
-        ingest_client::IngestClient,
-    },
+    v1::{Attachment, Decision, DecisionStage, Outcome, ReportRequest, Reporter, Series, SeriesDelta, Vantage},
 };
 use serin_sketch::{Bucket, Counts, Micros};
-use support::{api_server::ApiServer, poll, serin::Serin};
+use support::{api_server::ApiServer, feed, poll, serin::Serin};
 use tempfile::TempDir;
-use tokio::{sync::mpsc, task::JoinHandle, time};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::task::JoinHandle;
 
 pub(crate) const PATH: &str = "/apis/networking.istio.io/v1/namespaces/shop-ns/virtualservices/shop";
 /// A regression this large is found in about ten seconds.
@@ -84,17 +80,7 @@ impl Drop for Cluster {
 
 /// Reports each second 50 requests of either release, those of v2 four times as slow.
 pub(crate) async fn gateway(grpc: std::net::SocketAddr) -> Result<()> {
-    let (messages, receiver) = mpsc::channel(8);
-    let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
-    messages.send(report(1)).await?;
-    let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
-    let mut ticks = time::interval(Duration::from_secs(1));
-    for sequence in 2.. {
-        acks.message().await?.context("the stream ended")?;
-        ticks.tick().await;
-        messages.send(report(sequence)).await?;
-    }
-    Ok(())
+    feed::each_second(grpc, report).await
 }
 
 fn report(sequence: u64) -> ReportRequest {

@@ -1,17 +1,12 @@
 //! Is a candidate found that completes far fewer requests than its weight promises, where the weights are in a cluster: those of a
 //! ReleaseGuard's target, and those of `rollback.kubernetes`?
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use serin_proto::v1::{Distribution, Outcome, ReportRequest, Series, SeriesDelta, ingest_client::IngestClient};
-use support::{cluster::Cluster, poll, reporter, serin::Serin};
-use tokio::{sync::mpsc, time};
-use tokio_stream::wrappers::ReceiverStream;
+use serin_proto::v1::{Distribution, Outcome, ReportRequest, Series, SeriesDelta};
+use support::{cluster::Cluster, feed, poll, reporter, serin::Serin};
 
 const NAMESPACE: &str = "shop-ns";
 /// A weight settles in 30 s, and missing requests are proven in about ten.
@@ -72,7 +67,7 @@ async fn a_candidate_that_completes_too_little_is_taken_out() -> Result<()> {
     let kubeconfig = cluster.kubeconfig(dir.path())?;
     let log = dir.path().join("serin.log");
     let serin = Serin::start_in(&config, &log, &[], &[("KUBECONFIG", &kubeconfig)]).await?;
-    let feed = tokio::spawn(feed(serin.grpc));
+    let feed = tokio::spawn(feed::each_second(serin.grpc, report));
     for service in ["shop", "till"] {
         let what = format!("the weights of {service} to be written");
         poll::until(&what, SOON, async || {
@@ -88,21 +83,7 @@ async fn a_candidate_that_completes_too_little_is_taken_out() -> Result<()> {
     Ok(())
 }
 
-/// Reports each second what either release of both services completed.
-async fn feed(grpc: SocketAddr) -> Result<()> {
-    let (messages, receiver) = mpsc::channel(8);
-    let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
-    messages.send(report(1)).await?;
-    let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
-    let mut ticks = time::interval(Duration::from_secs(1));
-    for sequence in 2.. {
-        acks.message().await?.context("the stream ended")?;
-        ticks.tick().await;
-        messages.send(report(sequence)).await?;
-    }
-    Ok(())
-}
-
+/// What either release of both services completed in a second.
 fn report(sequence: u64) -> ReportRequest {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut new_series, mut deltas, mut requests) = (Vec::new(), Vec::new(), 0);

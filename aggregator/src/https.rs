@@ -1,6 +1,6 @@
 //! The client that posts to others, with or without TLS (IO).
 
-use std::{error::Error as _, io};
+use std::io;
 
 use axum::body::Bytes;
 use http_body_util::Full;
@@ -19,25 +19,12 @@ pub(crate) fn client() -> io::Result<Client> {
     Ok(legacy::Client::builder(TokioExecutor::new()).build(connector))
 }
 
-/// Why there was no answer: the client's own text says only at which step.
-pub(crate) fn why(error: &legacy::Error) -> String {
-    let mut said = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let part = cause.to_string();
-        if !said.contains(&part) {
-            said = format!("{said}: {part}");
-        }
-        source = cause.source();
-    }
-    said
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
     use super::*;
+    use crate::causes::with_causes;
 
     /// Who looks for the cause is told of it, above all of one that is not trusted.
     #[tokio::test]
@@ -47,10 +34,10 @@ mod tests {
         let get = || client().unwrap().get(format!("https://{address}/").parse().unwrap());
         let plain = async { listener.accept().await.unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await };
         let (answer, _) = tokio::join!(get(), plain);
-        let said = why(&answer.unwrap_err());
+        let said = with_causes(&answer.unwrap_err());
         assert!(said.contains("corrupt message"), "{said}");
         drop(listener);
-        let said = why(&get().await.unwrap_err());
+        let said = with_causes(&get().await.unwrap_err());
         assert!(said.contains("refused"), "{said}");
     }
 }

@@ -14,6 +14,7 @@
 pub mod absence;
 pub mod actuate;
 pub mod actuator;
+mod causes;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serin_proto::v1::{Distribution, Outcome, ReportRequest, Series, SeriesDelta, ingest_client::IngestClient};
 use tokio::{
     sync::mpsc,
@@ -41,6 +41,24 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Sends one report after the other, each a second after the one before: the first, of number 1, says whose they are.
+///
+/// # Errors
+/// When the stream ends.
+pub async fn each_second(grpc: SocketAddr, report: fn(u64) -> ReportRequest) -> Result<()> {
+    let (messages, receiver) = mpsc::channel(8);
+    let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
+    messages.send(report(1)).await?;
+    let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
+    let mut ticks = interval(Duration::from_secs(1));
+    for sequence in 2.. {
+        acks.message().await?.context("the stream ended")?;
+        ticks.tick().await;
+        messages.send(report(sequence)).await?;
+    }
+    Ok(())
 }
 
 async fn run(grpc: SocketAddr) -> Result<()> {

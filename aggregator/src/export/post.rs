@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
 
 use super::ANSWER_WITHIN;
-use crate::https;
+use crate::{causes::with_causes, https};
 
 /// Of an answer that says why not.
 const ANSWER_BYTES_MAX: usize = 1_024;
@@ -37,7 +37,7 @@ impl Post {
             .body(Full::from(body))
             .map_err(|error| error.to_string())?;
         let answer = tokio::time::timeout(ANSWER_WITHIN, async {
-            let answer = self.client.request(request).await.map_err(|error| https::why(&error))?;
+            let answer = self.client.request(request).await.map_err(|error| with_causes(&error))?;
             let status = answer.status();
             if status.is_success() {
                 return Ok(());

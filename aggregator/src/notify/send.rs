@@ -9,6 +9,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::client::legacy;
 
 use crate::{
+    causes::with_causes,
     config::{Address, Receiver},
     https,
 };
@@ -35,7 +36,7 @@ pub(super) enum SendError {
     Refused(StatusCode),
     #[error("the receiver did not answer within {} s", WITHIN.as_secs())]
     Slow,
-    #[error("the receiver cannot be reached: {}", https::why(.0))]
+    #[error("the receiver cannot be reached: {}", with_causes(.0))]
     Unreachable(legacy::Error),
 }
 

@@ -29,6 +29,8 @@ use tokio::{
 };
 use tokio_stream::StreamExt as _;
 
+use crate::causes::with_causes;
+
 /// How often it is looked whether an API server that was away is back.
 const LOOK: Duration = Duration::from_secs(5);
 /// The answer to a watch that is too old to be resumed.
@@ -240,16 +242,7 @@ pub(in crate::kubernetes) fn chain(error: &(dyn Error + 'static)) -> String {
     if let Some(kube::Error::Api(answer)) = error.downcast_ref() {
         return format!("{} ({})", answer.message, answer.code);
     }
-    let mut said = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let part = cause.to_string();
-        if !said.contains(&part) {
-            said = format!("{said}: {part}");
-        }
-        source = cause.source();
-    }
-    said
+    with_causes(error)
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
