@@ -209,7 +209,7 @@ impl Guard {
     }
 
     /// The second in which the running trial began.
-    pub(super) fn trial_began(&self) -> Option<u64> {
+    pub(crate) fn trial_began(&self) -> Option<u64> {
         self.trial.as_ref().map(|running| running.began)
     }
 

@@ -45,9 +45,4 @@ impl Engine {
         }
         effects
     }
-
-    /// The second in which the running trial of a service began.
-    pub fn trial_began(&self, service: &str) -> Option<u64> {
-        self.guards.iter().find(|guard| guard.service().name == service)?.trial_began()
-    }
 }

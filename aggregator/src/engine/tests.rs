@@ -92,6 +92,13 @@ fn spread(release: &str, times: u64) -> Counted {
     Counted { total, ..delta }
 }
 
+impl Engine {
+    /// The second in which the running trial of a service began.
+    pub(in crate::engine) fn trial_began(&self, service: &str) -> Option<u64> {
+        self.guards.iter().find(|guard| guard.service().name == service)?.trial_began()
+    }
+}
+
 /// An engine with one reporter, in virtual time.
 struct World {
     engine: Engine,

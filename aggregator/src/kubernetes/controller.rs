@@ -186,7 +186,7 @@ impl Controller {
         let asked = self.engine.ask(move |engine, _| {
             // Of several aggregators the one that judges a service tells of it.
             let judged = services.into_iter().filter(|service| engine.judges(service));
-            judged.map(|service| (service.clone(), Judged::of(engine, &service))).collect::<BTreeMap<_, _>>()
+            Judged::all(engine, judged)
         });
         let Ok(judged) = asked.await else { return false };
         for (name, kept) in self.guards.kept() {
@@ -221,12 +221,19 @@ impl Controller {
 }
 
 impl Judged {
-    fn of(engine: &Engine, service: &str) -> Self {
-        Judged {
-            verdict: engine.verdicts().find(|verdict| verdict.service == service).cloned(),
-            decision: engine.decisions(service, 1).pop(),
-            began: engine.trial_began(service),
+    /// In one pass over the guards: the engine does nothing else meanwhile.
+    fn all(engine: &Engine, services: impl Iterator<Item = String>) -> BTreeMap<String, Self> {
+        let decided = |service: String| {
+            let decision = engine.decisions(&service, 1).pop();
+            (service, Judged { verdict: None, decision, began: None })
+        };
+        let mut all: BTreeMap<String, Judged> = services.map(decided).collect();
+        for guard in &engine.guards {
+            if let Some(judged) = all.get_mut(&guard.service().name) {
+                (judged.verdict, judged.began) = (Some(guard.verdict().clone()), guard.trial_began());
+            }
         }
+        all
     }
 }
 
