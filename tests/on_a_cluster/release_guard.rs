@@ -24,7 +24,7 @@ use serin_kubernetes::release_guard::ReleaseGuard;
 use support::{poll, serin::Serin};
 
 use super::{Flows, SOON};
-use crate::a_trial_goes_on_after_a_restart::{BEFORE, EACH_AFTER, EACH_BEFORE, each_is_evidence_once, report};
+use crate::a_trial_goes_on_after_a_restart::{BEFORE, each_is_evidence_once, report};
 
 /// A ReleaseGuard's CRD that was not there before is not left behind.
 struct Installed(Option<Api<CustomResourceDefinition>>);
@@ -78,14 +78,14 @@ impl Flows {
         self.says("Ready=False NoPods").await?;
         self.make_pods().await?;
         self.says("Ready=True Guarding").await?;
-        report(serin.grpc, 1..BEFORE + 1, EACH_BEFORE).await?;
+        report(serin.grpc, 1..BEFORE + 1).await?;
         self.on_trial().await?;
         // It goes on with the trial that the status tells of.
         serin.process.kill();
         let serin = self.guarding().await?;
         let guarded = async || Ok(poll::get(serin.metrics, "/v1/verdict/shop").await);
         poll::until("the service to be guarded again", SOON, guarded).await?;
-        let feed = tokio::spawn(report(serin.grpc, BEFORE + 1..1_000, EACH_AFTER));
+        let feed = tokio::spawn(report(serin.grpc, BEFORE + 1..1_000));
         self.has_weights(100, 0).await?;
         each_is_evidence_once(&serin.decisions().await?.pop().context("no decision")?)?;
         self.says("RolledBack=True ").await?;

@@ -10,7 +10,7 @@ use serin_proto::v1::{Distribution, Outcome, ReportRequest, Series, SeriesDelta,
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -50,9 +50,10 @@ impl Drop for Feed {
 pub async fn each_second(grpc: SocketAddr, report: fn(u64) -> ReportRequest) -> Result<()> {
     let (messages, receiver) = mpsc::channel(8);
     let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
+    let mut ticks = on_the_second();
+    ticks.tick().await;
     messages.send(report(1)).await?;
     let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
-    let mut ticks = interval(Duration::from_secs(1));
     for sequence in 2.. {
         acks.message().await?.context("the stream ended")?;
         ticks.tick().await;
@@ -61,12 +62,20 @@ pub async fn each_second(grpc: SocketAddr, report: fn(u64) -> ReportRequest) -> 
     Ok(())
 }
 
+/// Ticks with the wall clock's seconds, as the filter does: a second is judged half a second after its end, so that what is sent shortly
+/// before then would be late whenever the machine is busy.
+pub fn on_the_second() -> Interval {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let second = Duration::from_secs(1);
+    interval_at(Instant::now() + second.saturating_sub(Duration::from_nanos(now.subsec_nanos().into())), second)
+}
+
 async fn run(grpc: SocketAddr) -> Result<()> {
     let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
     let (messages, receiver) = mpsc::channel(8);
     messages.send(hello()).await?;
     let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
-    let mut ticks = interval(Duration::from_secs(1));
+    let mut ticks = on_the_second();
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for sequence in 1.. {
         ticks.tick().await;
