@@ -103,7 +103,7 @@ mod tests {
             is_ready: true,
             is_leaving: false,
             owner: None,
-            owner_created: None,
+            set: None,
         }
     }
 

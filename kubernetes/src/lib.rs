@@ -13,6 +13,7 @@ pub mod clocks;
 pub mod cluster;
 pub mod connect;
 pub mod delegates;
+pub mod deployed;
 pub mod discover;
 pub mod gitops;
 pub mod hold;

@@ -36,6 +36,8 @@ pub struct Spec {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    phase: String,
     #[serde(default)]
     start_time: Option<Time>,
     #[serde(default, rename = "podIP")]
@@ -90,6 +92,8 @@ pub struct State {
 const APP_LABELS: [&str; 3] = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
 /// The condition of one that takes requests.
 const READY: &str = "Ready";
+/// The phases of one that has ended.
+const ENDED: [&str; 2] = ["Failed", "Succeeded"];
 /// How far a kubelet's clock may be off. NTP keeps them within milliseconds.
 const SKEW_S: i64 = 5;
 
@@ -105,10 +109,25 @@ pub fn owners() -> ApiResource {
 
 /// Takes out what is of no use here.
 pub fn strip_owner(owner: &mut ReplicaSet) {
-    let ObjectMeta { name, namespace, uid, resource_version, creation_timestamp, .. } =
+    let ObjectMeta { name, namespace, uid, resource_version, creation_timestamp, owner_references, .. } =
         std::mem::take(&mut owner.metadata);
-    owner.metadata = ObjectMeta { name, namespace, uid, resource_version, creation_timestamp, ..ObjectMeta::default() };
+    let owner_references = only_owner(owner_references);
+    owner.metadata = ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        creation_timestamp,
+        owner_references,
+        ..ObjectMeta::default()
+    };
     owner.types = None;
+}
+
+/// Who made it, as far as it is of interest.
+fn only_owner(owners: Option<Vec<OwnerReference>>) -> Option<Vec<OwnerReference>> {
+    let owner = |owner: OwnerReference| OwnerReference { uid: owner.uid, ..OwnerReference::default() };
+    owners.map(|owners| owners.into_iter().take(1).map(owner).collect())
 }
 
 /// The same of a pod.
@@ -126,8 +145,7 @@ pub fn strip(pod: &mut Pod) {
     } = std::mem::take(&mut pod.metadata);
     let is_used = |label: &String| RELEASE_LABELS.iter().chain(&APP_LABELS).any(|used| used == label);
     let labels = labels.map(|labels| labels.into_iter().filter(|(label, _)| is_used(label)).collect());
-    let owner = |owner: OwnerReference| OwnerReference { uid: owner.uid, ..OwnerReference::default() };
-    let owner_references = owner_references.map(|owners| owners.into_iter().take(1).map(owner).collect());
+    let owner_references = only_owner(owner_references);
     pod.metadata = ObjectMeta {
         name,
         namespace,
@@ -145,6 +163,32 @@ pub fn strip(pod: &mut Pod) {
         status.container_statuses.clear();
     }
     pod.types = None;
+}
+
+/// A ReplicaSet: one deployment of a release, whose label may be that of the one before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Set {
+    /// By the clock of the API server.
+    pub created: Timestamp,
+    /// Which one: a Deployment that is made anew gives the same name again.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// The uid of the Deployment, or of whatever else made it.
+    pub made_by: Option<String>,
+}
+
+impl Set {
+    /// `None` of what no API server sends.
+    pub fn of(set: &ReplicaSet) -> Option<Self> {
+        let ObjectMeta { name, uid, creation_timestamp, owner_references, .. } = &set.metadata;
+        Some(Set {
+            created: creation_timestamp.as_ref()?.0,
+            uid: uid.clone()?,
+            name: name.clone()?,
+            made_by: owner_references.iter().flatten().next().map(|owner| owner.uid.clone()),
+        })
+    }
 }
 
 /// A pod as it was last seen.
@@ -166,21 +210,21 @@ pub struct Seen {
     pub started: Option<Timestamp>,
     /// Whether it takes requests: one that is being deleted says so until it is gone, and does not.
     pub is_ready: bool,
-    /// Whether it is being deleted.
+    /// Whether it is being deleted, or has ended: one that was evicted stays as an object for long.
     pub is_leaving: bool,
     /// The uid of its ReplicaSet, or of whatever else made it.
     pub owner: Option<String>,
-    /// When that was created, where it is known.
-    pub owner_created: Option<Timestamp>,
+    /// That ReplicaSet, where it is known.
+    pub set: Option<Set>,
 }
 
 impl Seen {
     /// `None` of what no API server sends.
     pub fn of(pod: &Pod) -> Option<Self> {
         let ObjectMeta { name, creation_timestamp, deletion_timestamp, labels, owner_references, .. } = &pod.metadata;
-        let is_leaving = deletion_timestamp.is_some();
         let (none, no_labels) = (Status::default(), BTreeMap::new());
         let status = pod.status.as_ref().unwrap_or(&none);
+        let is_leaving = deletion_timestamp.is_some() || ENDED.contains(&status.phase.as_str());
         let labels = labels.as_ref().unwrap_or(&no_labels);
         let app = APP_LABELS.iter().filter_map(|label| labels.get(*label)).find(|app| !app.is_empty());
         Some(Seen {
@@ -195,7 +239,7 @@ impl Seen {
                 && status.conditions.iter().any(|state| state.type_ == READY && state.status == "True"),
             is_leaving,
             owner: owner_references.iter().flatten().next().map(|owner| owner.uid.clone()),
-            owner_created: None,
+            set: None,
         })
     }
 
@@ -225,7 +269,7 @@ pub fn by_release<'a>(pods: impl Iterator<Item = &'a Seen>) -> Vec<discover::Pod
         pods.iter().filter(|pod| !pod.is_leaving).filter_map(|pod| pod.release.as_ref()).collect();
     let counts = |pod: &&Seen| !pod.is_leaving || pod.release.as_ref().is_some_and(|release| !stays.contains(release));
     let known = |pod: &Seen| {
-        let (release, since) = (pod.release.clone()?, pod.owner_created.unwrap_or(pod.created));
+        let (release, since) = (pod.release.clone()?, pod.set.as_ref().map_or(pod.created, |set| set.created));
         Some(discover::Pod { release, since, ready: pod.is_ready })
     };
     pods.iter().copied().filter(counts).filter_map(known).collect()
@@ -311,7 +355,10 @@ mod tests {
     fn a_release_is_as_old_as_its_replica_set() {
         let alone = Seen::of(&serde_json::from_value(pod()).unwrap()).unwrap();
         let older = "2025-01-01T00:00:00Z".parse().unwrap();
-        let owned = Seen { owner_created: Some(older), ..alone.clone() };
+        let owned = Seen {
+            set: Some(Set { name: "shop-v2".to_owned(), uid: "rs".to_owned(), created: older, made_by: None }),
+            ..alone.clone()
+        };
         let since: Vec<_> = by_release([&alone, &owned].into_iter()).into_iter().map(|pod| pod.since).collect();
         assert_eq!(since, [alone.created, older]);
     }
@@ -325,6 +372,11 @@ mod tests {
         strip(&mut read);
         let going = Seen::of(&read).unwrap();
         assert!(!going.is_ready && going.is_leaving);
+        let mut evicted = pod();
+        evicted["status"]["phase"] = "Failed".into();
+        let mut read: Pod = serde_json::from_value(evicted).unwrap();
+        strip(&mut read);
+        assert!(Seen::of(&read).unwrap().is_leaving, "it has ended");
         let next = Seen { created: "2026-01-01T01:00:00Z".parse().unwrap(), is_leaving: false, ..going.clone() };
         let ages = |pods: &[&Seen]| -> Vec<Timestamp> {
             by_release(pods.iter().copied()).into_iter().map(|pod| pod.since).collect()
@@ -338,12 +390,15 @@ mod tests {
     fn of_a_replica_set_little_is_kept() {
         let mut set: ReplicaSet = serde_json::from_value(json!({
             "apiVersion": "apps/v1", "kind": "ReplicaSet",
-            "metadata": { "name": "shop-v2", "uid": "rs", "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": { "a": "x" } },
+            "metadata": { "name": "shop-v2", "uid": "rs", "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": { "a": "x" },
+                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "shop", "uid": "d", "controller": true }] },
             "spec": { "replicas": 3, "template": { "spec": { "containers": [] } } }, "status": { "replicas": 3 },
         }))
         .unwrap();
+        let whole = Set::of(&set).unwrap();
         strip_owner(&mut set);
-        let kept = json!({ "metadata": { "name": "shop-v2", "uid": "rs", "creationTimestamp": "2026-01-01T00:00:00Z" }, "spec": {}, "status": {} });
-        assert_eq!(serde_json::to_value(&set).unwrap(), kept);
+        assert_eq!(Set::of(&set), Some(whole.clone()));
+        assert_eq!((whole.name.as_str(), whole.made_by.as_deref()), ("shop-v2", Some("d")));
+        assert!(serde_json::to_string(&set).unwrap().len() < 300, "{set:?}");
     }
 }

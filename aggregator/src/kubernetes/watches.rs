@@ -10,7 +10,6 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client, Resource,
     api::ApiResource,
@@ -172,16 +171,14 @@ impl Watches {
             let owners = owners.map_err(|why| format!("replicasets: {why}"));
             found.insert(namespace, pods.and(owners).map(|()| Vec::new()));
         }
-        let owners = self.owners.iter().flat_map(Watch::all);
-        let created = owners
-            .filter_map(|owner| Some((owner.metadata.uid.clone()?, owner.metadata.creation_timestamp.clone()?.0)));
-        let created: BTreeMap<String, Timestamp> = created.collect();
+        let sets = self.owners.iter().flat_map(Watch::all).filter_map(|set| pods::Set::of(&set));
+        let sets: BTreeMap<String, pods::Set> = sets.map(|set| (set.uid.clone(), set)).collect();
         for pod in self.pods.iter().flat_map(Watch::all) {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             if let Some(Ok(of_it)) = found.get_mut(namespace) {
                 of_it.extend(pods::Seen::of(&pod).map(|pod| {
-                    let owner_created = pod.owner.as_ref().and_then(|owner| created.get(owner).copied());
-                    pods::Seen { owner_created, ..pod }
+                    let set = pod.owner.as_ref().and_then(|owner| sets.get(owner).cloned());
+                    pods::Seen { set, ..pod }
                 }));
             }
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::plan::MAX_OBJECT_BYTES;
+use crate::{plan::MAX_OBJECT_BYTES, pods::Set};
 
 mod courses;
 
@@ -53,7 +53,7 @@ fn pod(app: &str, release: &str, created: i64) -> Seen {
         is_ready: true,
         is_leaving: false,
         owner: None,
-        owner_created: None,
+        set: None,
     }
 }
 
@@ -263,10 +263,9 @@ fn without_a_candidate_nothing_is_guarded() {
 /// Every pod of the stable release was made again, on other nodes, before anybody looked: half of the requests each tells nothing.
 #[test]
 fn pods_that_were_made_again_do_not_turn_the_trial_round() {
-    let of = |release, created, owner_created: i64| Seen {
-        owner_created: Some(at(owner_created)),
-        ..pod("shop", release, created)
-    };
+    let set =
+        |release: &str, second| Set { created: at(second), uid: release.into(), name: release.into(), made_by: None };
+    let of = |release, created, second: i64| Seen { set: Some(set(release, second)), ..pod("shop", release, created) };
     let pods = [of("v1", 5_000, 1_000), of("v2", 2_000, 2_000)];
     let outcome =
         reconciled(&guard(|_| ()), Target::Found(Family::alone(split(&[("v1", 50), ("v2", 50)]))), &pods, None);

@@ -350,7 +350,7 @@ fn pod(release: &str, second: i64) -> pods::Seen {
         is_ready: true,
         is_leaving: false,
         owner: None,
-        owner_created: None,
+        set: None,
     }
 }
 
