@@ -49,7 +49,7 @@ use guard::Guard;
 pub use admission::Overload;
 pub use decision::Written;
 pub use effect::{CloseReason, Effect, NotCleared, UnknownService};
-pub use event::{Event, Learned, Remembered, Stored, StreamId};
+pub use event::{Deployed, Event, Learned, Remembered, Stored, StreamId};
 pub use evidence::Starts;
 pub use guard::Recorded;
 pub use hold::Held;
@@ -199,6 +199,12 @@ impl Engine {
                 self.remember(effects)
             }
             Event::Restarted { service, trial } => self.restarted(&service, trial, now),
+            Event::Deployed { service, deployed } => {
+                let is_judged = self.judges(&service);
+                let guard = self.guard_of(&service);
+                let effects = guard.map_or_else(Vec::new, |guard| guard.deployed(deployed, is_judged, now));
+                self.remember(effects)
+            }
             Event::Unguard { service } => {
                 self.guards.retain(|guard| guard.service().name != service);
                 Vec::new()

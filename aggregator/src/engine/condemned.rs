@@ -123,9 +123,9 @@ impl Condemned {
         &self.decision
     }
 
-    /// A person has lifted it.
-    pub(super) fn into_cleared(mut self, now: UnixMicros) -> v1::Decision {
-        decision::clear(&mut self.decision, now);
+    /// It is lifted.
+    pub(super) fn into_cleared(mut self, sentence: &str, now: UnixMicros) -> v1::Decision {
+        decision::record(&mut self.decision, DecisionStage::Cleared, sentence, now);
         self.decision
     }
 

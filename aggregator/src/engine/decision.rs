@@ -77,16 +77,21 @@ pub(super) fn record(decision: &mut v1::Decision, stage: DecisionStage, sentence
 
 /// A person lifts it.
 pub(super) fn clear(decision: &mut v1::Decision, now: UnixMicros) {
-    let sentence = format!("{} may take traffic again", decision.candidate);
+    let sentence = may_come(&decision.candidate);
     record(decision, DecisionStage::Cleared, &sentence, now);
 }
 
-/// Whether it still holds: no person has cleared it.
+/// What is said of a release whose condemnation is lifted.
+pub(super) fn may_come(candidate: &str) -> String {
+    format!("{candidate} may take traffic again")
+}
+
+/// Whether it still holds: nobody has cleared it.
 pub(super) fn condemns(decision: &v1::Decision, service: &str, release: &str) -> bool {
     decision.service == service && decision.candidate == release && !has(decision, DecisionStage::Cleared)
 }
 
-/// When a person cleared it, where it is about this release.
+/// When it was cleared, where it is about this release.
 pub(super) fn cleared(decision: &v1::Decision, service: &str, release: &str) -> Option<UnixMicros> {
     let is_about = decision.service == service && decision.candidate == release;
     let event = decision.events.iter().find(|event| is_about && event.stage() == DecisionStage::Cleared)?;

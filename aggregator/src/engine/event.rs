@@ -98,6 +98,13 @@ pub enum Event {
         /// The second in which its running trial began; or why that trial is over, in words that follow on the candidate's name.
         trial: Result<u64, String>,
     },
+    /// It is known what the candidate's label is deployed as.
+    Deployed {
+        /// Of which service.
+        service: String,
+        /// As what.
+        deployed: Deployed,
+    },
     /// A service is not to be guarded any more. Its decisions are kept.
     Unguard {
         /// Its name.
@@ -115,6 +122,17 @@ pub enum Event {
         /// One for each target.
         results: Vec<Written>,
     },
+}
+
+/// What the candidate's label is deployed as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployed {
+    /// The name of the ReplicaSet.
+    pub set: String,
+    /// The second in which that was created, by the clock of the API server.
+    pub created: u64,
+    /// Whether it was another one before.
+    pub is_other: bool,
 }
 
 /// A report that was applied and is to be kept.

@@ -1,11 +1,13 @@
 //! Guards one service: runs its trial, and condemns the candidate when it is regressed.
 
+mod deployed;
+
 use std::{sync::Arc, time::Duration};
 
 use serin_proto::v1::{self, VerdictState};
 
 use super::{
-    Effect, Held, Learned, NotCleared, Written,
+    Deployed, Effect, Held, Learned, NotCleared, Written,
     condemned::Condemned,
     decision,
     evidence::{self, Starts},
@@ -45,6 +47,8 @@ pub(crate) struct Guard {
     weight: Option<(f64, UnixMicros)>,
     starts: Starts,
     condemned: Option<Condemned>,
+    /// What the candidate's label was deployed as, until it is known whether that lifts a condemnation.
+    deployed: Option<Deployed>,
     recent: Recent,
     verdict: v1::Verdict,
     shown: Option<((VerdictState, bool), UnixMicros)>,
@@ -67,6 +71,7 @@ impl Guard {
             weight: None,
             starts: Starts::default(),
             condemned: None,
+            deployed: None,
             recent: Recent::default(),
             shown: None,
         };
@@ -142,10 +147,11 @@ impl Guard {
 
     /// Takes one complete second. `id`: of the next decision.
     pub(super) fn judge(&mut self, second: u64, slices: &Slices, id: u64, now: UnixMicros) -> Vec<Effect> {
-        let mut effects = match &mut self.condemned {
+        let mut effects = self.acquit(now);
+        effects.extend(match &mut self.condemned {
             Some(condemned) => condemned.watch(&self.service, second, slices.second(second), now),
             None => self.try_candidate(second, slices, id, now),
-        };
+        });
         effects.extend(self.show(now));
         effects
     }
@@ -259,13 +265,18 @@ impl Guard {
     /// # Errors
     /// When there is none, or its rollback is just being written.
     pub(super) fn clear(&mut self, now: UnixMicros) -> Result<Vec<Effect>, NotCleared> {
+        let sentence = decision::may_come(&self.service.candidate);
+        self.lift(&sentence, "cleared: judged anew", now)
+    }
+
+    fn lift(&mut self, sentence: &str, why: &str, now: UnixMicros) -> Result<Vec<Effect>, NotCleared> {
         let condemned = self.condemned.take_if(|condemned| !condemned.is_writing());
         let Some(condemned) = condemned else {
             return Err(if self.condemned.is_some() { NotCleared::Writing } else { NotCleared::NotCondemned });
         };
-        let decision = condemned.into_cleared(now);
+        let decision = condemned.into_cleared(sentence, now);
         self.begins(now);
-        self.begin_anew("cleared: judged anew", now);
+        self.begin_anew(why, now);
         Ok(vec![Effect::Persist(decision), Effect::Publish(self.verdict.clone())])
     }
 

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod by_proxy;
+mod deployed;
 mod dynamic;
 mod in_the_cluster;
 mod restarted;

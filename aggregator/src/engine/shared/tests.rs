@@ -3,7 +3,7 @@ use std::time::Duration;
 use serin_proto::v1::{Outcome, Vantage};
 use serin_sketch::{Bucket, Counts, Micros};
 
-use super::super::{Stored, StreamId};
+use super::super::{Deployed, Stored, StreamId};
 use super::*;
 use crate::{
     config::{Config, Kubernetes},
@@ -225,4 +225,42 @@ fn the_trial_of_a_service_that_comes_goes_on_where_another_one_left_it() {
     };
     assert_eq!(began(took().into_iter().chain(comes()).collect()), Some(START + 20));
     assert_eq!(began(comes().into_iter().chain(took()).collect()), Some(START + 20));
+}
+
+/// The candidate is deployed anew: the aggregator that judges it lifts the condemnation, once. Another one does when it takes the service over
+/// before that came about.
+#[test]
+fn what_is_deployed_anew_is_cleared_where_it_is_judged() {
+    let (mut first, mut second) = (engine(), engine());
+    event(&mut first, Shared::Took(ours(), Taken::default()), settled(START));
+    let decided = judge(&mut first, START + 1..START + 60, Outcome::ServerError);
+    let condemned = decision(&decided).unwrap().clone();
+    event(&mut second, Shared::Decided(Box::new(condemned.clone())), settled(START + 60));
+    first.step(Event::Dropped { decision: condemned.id }, settled(START + 60));
+    let anew = || {
+        let deployed = Deployed { set: "shop-5d4f".to_owned(), created: START + 90, is_other: true };
+        Event::Deployed { service: "shop".to_owned(), deployed }
+    };
+    assert_eq!(second.step(anew(), settled(START + 100)), [], "it is not judged here");
+    assert_eq!(judge(&mut second, START + 101..START + 102, Outcome::Success), []);
+    let cleared = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Persist(kept) if super::super::decision::has(kept, v1::DecisionStage::Cleared) => {
+                Some(kept.clone())
+            }
+            _ => None,
+        })
+    };
+    let taken = |decision: &v1::Decision| Taken { reports: Vec::new(), decisions: vec![decision.clone()] };
+    let lifted = cleared(&first.step(anew(), settled(START + 100))).expect("it is judged here");
+    // The first one dies before it came about, or after.
+    for (known, is_lifted_now) in [(&condemned, true), (&lifted, false)] {
+        let mut third = engine();
+        third.step(anew(), settled(START + 100));
+        event(&mut third, Shared::Took(ours(), taken(known)), settled(START + 110));
+        third.step(Event::Dropped { decision: known.id }, settled(START + 110));
+        let effects = judge(&mut third, START + 111..START + 113, Outcome::Success);
+        assert_eq!(cleared(&effects).is_some(), is_lifted_now, "{effects:?}");
+        assert!(third.verdicts().all(|verdict| !verdict.condemned));
+    }
 }
