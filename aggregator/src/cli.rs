@@ -90,7 +90,7 @@ enum Command {
         /// Wait until this release is the candidate; without it the verdict of whichever is
         #[arg(long, value_name = "RELEASE")]
         candidate: Option<String>,
-        /// For a label that is used again: healthy only in a trial that began since then, which is a time or how long ago
+        /// For a label that is used again: only of a trial that began since then, which is a time or how long ago
         #[arg(long, value_name = "TIME|DURATION", value_parser = gate::since)]
         since: Option<UnixMicros>,
         /// How long to wait; also for a serin that cannot be reached

@@ -4,6 +4,7 @@ mod controller;
 mod earlier;
 mod guards;
 mod news;
+mod redeployed;
 mod service;
 mod status;
 mod throttle;

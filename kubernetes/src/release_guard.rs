@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crd::yaml;
 pub use rules::{Limits, Metric, MetricName, Rules, Thresholds, Throughput};
-pub use status::{Needed, Ratio, ReleaseGuardStatus, VerdictState, condition, set_condition};
+pub use status::{DeployedSet, Needed, Ratio, ReleaseGuardStatus, VerdictState, condition, set_condition};
 
 use crate::{
     intent::Intent,

@@ -1,14 +1,21 @@
 use std::{process::ExitCode, time::Duration};
 
-use serin_proto::v1::{CompareRequest, Verdict, VerdictState, WatchVerdictsRequest, query_client::QueryClient};
+use serin_proto::v1::{
+    CompareRequest, ListDecisionsRequest, Verdict, VerdictState, WatchVerdictsRequest, query_client::QueryClient,
+};
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 
 use super::client;
 use crate::{shell::now, time::UnixMicros};
 
 /// How long after a failure serin is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// More than a service has of other candidates since the last one of this.
+const DECISIONS: u32 = 100;
+/// What ends a trial, and a condemnation.
+const ANEW: &str = "when a ReleaseGuard sees its pods replaced by those of another ReplicaSet";
 
 /// How a gate ends. The exit codes are what pipelines go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +31,16 @@ pub(super) struct Asked {
     pub(super) service: String,
     /// Of no other release: the one on trial may still be that of before.
     pub(super) candidate: Option<String>,
-    /// Of no trial that began before: one goes on when its label is given to other pods.
+    /// Of no trial that began before: its label may be given to other pods just now.
     pub(super) since: Option<UnixMicros>,
+}
+
+/// What serin says.
+#[derive(Debug, Default)]
+struct Heard {
+    verdict: Verdict,
+    /// When the candidate was condemned, where that is of interest.
+    decided: Option<UnixMicros>,
 }
 
 /// Why nothing was decided.
@@ -61,7 +76,7 @@ pub(super) fn since(text: &str) -> Result<UnixMicros, String> {
 }
 
 /// Waits for a verdict that decides; `last` is the newest of those that do not.
-async fn watch(asked: &Asked, server: &str, last: &mut Option<Verdict>) -> Result<Answer, Lost> {
+async fn watch(asked: &Asked, server: &str, last: &mut Option<Heard>) -> Result<Answer, Lost> {
     let for_now = |status: tonic::Status| Lost::ForNow(client::told(status).to_string());
     let channel = client::endless(server).await.map_err(|error| Lost::ForNow(format!("{error:#}")))?;
     let mut query = QueryClient::new(channel);
@@ -74,8 +89,13 @@ async fn watch(asked: &Asked, server: &str, last: &mut Option<Verdict>) -> Resul
     let request = WatchVerdictsRequest { service: asked.service.clone() };
     let mut verdicts = query.watch_verdicts(request).await.map_err(for_now)?.into_inner();
     while let Some(verdict) = verdicts.message().await.map_err(for_now)? {
-        let answer = answer(asked, &verdict);
-        *last = Some(verdict);
+        let decided = match asked.since {
+            Some(_) if verdict.condemned => decided(&mut query, &verdict).await.map_err(for_now)?,
+            _ => None,
+        };
+        let heard = Heard { verdict, decided };
+        let answer = answer(asked, &heard);
+        *last = Some(heard);
         if let Some(answer) = answer {
             return Ok(answer);
         }
@@ -83,10 +103,20 @@ async fn watch(asked: &Asked, server: &str, last: &mut Option<Verdict>) -> Resul
     Err(Lost::ForNow(format!("serin at {server} has stopped")))
 }
 
+/// When its candidate was condemned: a verdict that a restart left does not tell.
+async fn decided(query: &mut QueryClient<Channel>, verdict: &Verdict) -> Result<Option<UnixMicros>, tonic::Status> {
+    let Verdict { service, candidate, .. } = verdict;
+    let request = ListDecisionsRequest { service: service.clone(), limit: DECISIONS };
+    let decisions = query.list_decisions(request).await?.into_inner().decisions;
+    let newest = decisions.iter().filter(|decision| decision.candidate == *candidate).map(|decision| decision.unix_us);
+    Ok(newest.max().map(UnixMicros))
+}
+
 /// What a verdict decides, if it does.
-fn answer(asked: &Asked, verdict: &Verdict) -> Option<Answer> {
+fn answer(asked: &Asked, heard: &Heard) -> Option<Answer> {
+    let verdict = &heard.verdict;
     match verdict.state() {
-        _ if asked.is_other(verdict) => None,
+        _ if asked.is_other(verdict) || asked.was_condemned(heard) => None,
         _ if verdict.condemned => Some(Answer::Regressed),
         VerdictState::Regressed => Some(Answer::Regressed),
         VerdictState::Healthy if asked.is_old(verdict) => None,
@@ -106,35 +136,48 @@ impl Asked {
         self.since.is_some_and(|since| began < since)
     }
 
+    /// Before what is asked about.
+    fn was_condemned(&self, heard: &Heard) -> bool {
+        self.since.zip(heard.decided).is_some_and(|(since, decided)| decided < since)
+    }
+
     /// Why a verdict does not count.
-    fn passed_over(&self, verdict: &Verdict) -> Option<String> {
+    fn passed_over(&self, heard: &Heard) -> Option<String> {
+        let verdict = &heard.verdict;
         match &self.candidate {
             Some(candidate) if self.is_other(verdict) => Some(format!("{candidate} is not on trial yet")),
-            _ if verdict.state() == VerdictState::Healthy && self.is_old(verdict) => Some(format!(
-                "the trial began {} s ago, before --since; it ends when {} gets no requests for 15 min: give each version a label of its own",
-                verdict.trial_s, verdict.candidate
-            )),
+            _ if self.was_condemned(heard) => {
+                let again = format!("`serin clear {} {}`", self.service, verdict.candidate);
+                Some(format!("it was condemned before --since, which is lifted {ANEW}, or by {again}"))
+            }
+            _ if verdict.state() == VerdictState::Healthy && self.is_old(verdict) => {
+                let Verdict { trial_s, candidate, .. } = verdict;
+                Some(format!(
+                    "the trial began {trial_s} s ago, before --since; it ends {ANEW}, or when {candidate} gets no requests for 15 min"
+                ))
+            }
             _ => None,
         }
     }
 }
 
 #[allow(clippy::print_stdout, reason = "the answer of a command line tool")]
-fn ended(answer: Answer, asked: &Asked, last: Option<&Verdict>, lost: Option<&str>) -> ExitCode {
+fn ended(answer: Answer, asked: &Asked, last: Option<&Heard>, lost: Option<&str>) -> ExitCode {
     println!("{}", show(answer, asked, last, lost));
     ExitCode::from(answer as u8)
 }
 
-fn show(answer: Answer, asked: &Asked, last: Option<&Verdict>, lost: Option<&str>) -> String {
+fn show(answer: Answer, asked: &Asked, last: Option<&Heard>, lost: Option<&str>) -> String {
     let word = match answer {
         Answer::Healthy => "healthy",
         Answer::Regressed => "regressed",
         Answer::Undecided => "undecided",
     };
-    let passed_over = last.and_then(|verdict| asked.passed_over(verdict)).map(|why| format!(": {why}"));
-    let about = last.map(|Verdict { candidate, baseline, sentence, .. }| {
-        let state = last.map_or_else(String::new, |verdict| verdict.state().word());
-        let condemned = if last.is_some_and(|verdict| verdict.condemned) { "condemned, " } else { "" };
+    let passed_over = last.and_then(|heard| asked.passed_over(heard)).map(|why| format!(": {why}"));
+    let about = last.map(|Heard { verdict, .. }| {
+        let Verdict { candidate, baseline, sentence, .. } = verdict;
+        let state = verdict.state().word();
+        let condemned = if verdict.condemned { "condemned, " } else { "" };
         format!(": {candidate} against {baseline}: {condemned}{state}: {sentence}")
     });
     let lost = lost.map(|why| format!(": {why}"));
@@ -154,23 +197,31 @@ mod tests {
         Verdict { service, baseline, candidate, state: state.into(), sentence, ..Verdict::default() }
     }
 
+    fn heard(verdict: Verdict) -> Heard {
+        Heard { verdict, decided: None }
+    }
+
     #[test]
     fn only_what_is_proven_decides() {
-        let check = |state, want| assert_eq!(answer(&asked(None, None), &verdict(state, "")), want, "{state:?}");
+        let check = |state, want| assert_eq!(answer(&asked(None, None), &heard(verdict(state, ""))), want, "{state:?}");
         check(VerdictState::Healthy, Some(Answer::Healthy));
         check(VerdictState::Regressed, Some(Answer::Regressed));
         check(VerdictState::Gathering, None);
         check(VerdictState::Marginal, None);
         check(VerdictState::Unspecified, None);
         let condemned = Verdict { condemned: true, ..verdict(VerdictState::Gathering, "") };
-        assert_eq!(answer(&asked(None, None), &condemned), Some(Answer::Regressed));
+        assert_eq!(answer(&asked(None, None), &heard(condemned)), Some(Answer::Regressed));
     }
 
     #[test]
     fn the_verdict_of_another_release_decides_nothing() {
         let check = |candidate, state, condemned, want| {
             let verdict = Verdict { condemned, ..verdict(state, "") };
-            assert_eq!(answer(&asked(Some(candidate), None), &verdict), want, "{candidate} {state:?} {condemned}");
+            assert_eq!(
+                answer(&asked(Some(candidate), None), &heard(verdict)),
+                want,
+                "{candidate} {state:?} {condemned}"
+            );
         };
         check("v2", VerdictState::Healthy, false, Some(Answer::Healthy));
         check("v2", VerdictState::Gathering, true, Some(Answer::Regressed));
@@ -183,11 +234,22 @@ mod tests {
     fn an_older_trial_proves_nothing() {
         let check = |state, trial_s, want| {
             let verdict = Verdict { unix_us: 1_000_000_000, trial_s, ..verdict(state, "") };
-            assert_eq!(answer(&asked(None, Some(900_000_000)), &verdict), want, "{state:?} {trial_s}");
+            assert_eq!(answer(&asked(None, Some(900_000_000)), &heard(verdict)), want, "{state:?} {trial_s}");
         };
         check(VerdictState::Healthy, 100, Some(Answer::Healthy));
         check(VerdictState::Healthy, 101, None);
         check(VerdictState::Regressed, 101, Some(Answer::Regressed));
+    }
+
+    #[test]
+    fn a_condemnation_of_before_decides_nothing() {
+        let check = |since, decided, want| {
+            let verdict = Verdict { condemned: true, ..verdict(VerdictState::Regressed, "") };
+            assert_eq!(answer(&asked(None, since), &Heard { verdict, decided: Some(UnixMicros(decided)) }), want);
+        };
+        check(Some(900), 899, None);
+        check(Some(900), 900, Some(Answer::Regressed));
+        check(None, 899, Some(Answer::Regressed));
     }
 
     #[test]
@@ -205,17 +267,17 @@ mod tests {
     fn the_sentence_is_said() {
         let regressed = verdict(VerdictState::Regressed, "p99 slower: 1.44x");
         insta::assert_snapshot!(
-            show(Answer::Regressed, &asked(None, None), Some(&regressed), None),
+            show(Answer::Regressed, &asked(None, None), Some(&heard(regressed.clone())), None),
             @"shop is regressed: v2 against v1: regressed: p99 slower: 1.44x"
         );
         let gathering = verdict(VerdictState::Gathering, "no requests to v2 yet");
         insta::assert_snapshot!(
-            show(Answer::Undecided, &asked(None, None), Some(&gathering), Some("serin at 127.0.0.1:1 has stopped")),
+            show(Answer::Undecided, &asked(None, None), Some(&heard(gathering.clone())), Some("serin at 127.0.0.1:1 has stopped")),
             @"shop is undecided: v2 against v1: gathering: no requests to v2 yet: serin at 127.0.0.1:1 has stopped"
         );
         let condemned = Verdict { condemned: true, ..gathering };
         insta::assert_snapshot!(
-            show(Answer::Regressed, &asked(None, None), Some(&condemned), None),
+            show(Answer::Regressed, &asked(None, None), Some(&heard(condemned.clone())), None),
             @"shop is regressed: v2 against v1: condemned, gathering: no requests to v2 yet"
         );
         insta::assert_snapshot!(
@@ -224,13 +286,18 @@ mod tests {
         );
         let healthy = verdict(VerdictState::Healthy, "no slower");
         insta::assert_snapshot!(
-            show(Answer::Undecided, &asked(Some("v3"), None), Some(&healthy), None),
+            show(Answer::Undecided, &asked(Some("v3"), None), Some(&heard(healthy.clone())), None),
             @"shop is undecided: v3 is not on trial yet: v2 against v1: healthy: no slower"
         );
         let old = Verdict { unix_us: 1_000_000_000, trial_s: 300, ..healthy };
         insta::assert_snapshot!(
-            show(Answer::Undecided, &asked(None, Some(900_000_000)), Some(&old), None),
-            @"shop is undecided: the trial began 300 s ago, before --since; it ends when v2 gets no requests for 15 min: give each version a label of its own: v2 against v1: healthy: no slower"
+            show(Answer::Undecided, &asked(None, Some(900_000_000)), Some(&heard(old.clone())), None),
+            @"shop is undecided: the trial began 300 s ago, before --since; it ends when a ReleaseGuard sees its pods replaced by those of another ReplicaSet, or when v2 gets no requests for 15 min: v2 against v1: healthy: no slower"
+        );
+        let old = Heard { verdict: Verdict { condemned: true, ..regressed }, decided: Some(UnixMicros(1)) };
+        insta::assert_snapshot!(
+            show(Answer::Undecided, &asked(None, Some(2)), Some(&old), None),
+            @"shop is undecided: it was condemned before --since, which is lifted when a ReleaseGuard sees its pods replaced by those of another ReplicaSet, or by `serin clear shop v2`: v2 against v1: condemned, regressed: p99 slower: 1.44x"
         );
     }
 }

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     config::Kubernetes,
-    engine::{Engine, Event},
+    engine::{Deployed, Engine, Event},
     shell,
     shell::Handle,
     time::UnixMicros,
@@ -128,12 +128,7 @@ impl Controller {
     /// Whether the engine is still there.
     async fn reconcile(&mut self) -> bool {
         for event in self.look() {
-            if let Event::Restarted { service, trial } = &event {
-                match trial {
-                    Ok(_) => tracing::info!("{service}: the trial that was running goes on"),
-                    Err(why) => tracing::info!("{service}: {why}"),
-                }
-            }
+            log(&event);
             if self.engine.event(event).await.is_err() {
                 return false;
             }
@@ -203,11 +198,12 @@ impl Controller {
             if telling.uid != kept.guard.uid() {
                 *telling = Telling::of(kept, self.began);
             }
-            let Kept { guard, ready, pair, promoted, .. } = kept;
-            let (pair, promoted) = (pair.as_ref(), *promoted);
-            let known = Known { guard, ready, pair, promoted, verdict, began, decision };
+            let Kept { guard, ready, pair, promoted, redeployed, .. } = kept;
+            let (pair, promoted, set) = (pair.as_ref(), *promoted, redeployed.set());
+            let known = Known { guard, ready, pair, promoted, set: set.as_ref(), verdict, began, decision };
             let status = status(&known, &telling.conditions, now());
-            let news = telling.told.news(ready, verdict, decision);
+            let anew = pair.and_then(|pair| telling.told.deployed(&pair.candidate, redeployed.anew.as_ref()));
+            let news = anew.into_iter().chain(telling.told.news(ready, verdict, decision)).collect::<Vec<_>>();
             telling.conditions.clone_from(&status.conditions);
             let text = format!("{:?} {}", telling.uid, noticed(&status));
             let status = self.throttle.is_due(name, text, shell::now()).then_some(status);
@@ -242,6 +238,17 @@ impl Telling {
         let status = kept.guard.status.clone().unwrap_or_default();
         let told = Told::new(&status, began.0);
         Telling { uid: kept.guard.uid(), told, conditions: status.conditions }
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Restarted { service, trial: Ok(_) } => tracing::info!("{service}: the trial that was running goes on"),
+        Event::Restarted { service, trial: Err(why) } => tracing::info!("{service}: {why}"),
+        Event::Deployed { service, deployed: Deployed { set, is_other: true, .. } } => {
+            tracing::info!("{service}: the candidate was deployed anew (ReplicaSet {set})");
+        }
+        _ => {}
     }
 }
 

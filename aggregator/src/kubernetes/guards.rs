@@ -20,6 +20,7 @@ use serin_kubernetes::{
 
 use super::{
     earlier::Earlier,
+    redeployed::Redeployed,
     service,
     weighed::{Weighed, share_of},
 };
@@ -56,6 +57,7 @@ pub(super) struct Kept {
     starts: Starts,
     /// The trial that an earlier run left, until the engine is told of it.
     earlier: Option<Earlier>,
+    pub(super) redeployed: Redeployed,
 }
 
 /// The pods of a namespace; `None`: not known yet.
@@ -110,6 +112,15 @@ impl Kept {
         let trial = self.earlier.take()?.goes_on(pair, &self.guard);
         Some(Event::Restarted { service: service.name.clone(), trial })
     }
+
+    /// What its candidate is deployed as, where that is news. The trial of another one is over, wherever it was left.
+    fn deployed(&mut self, world: &World<'_>) -> Option<Event> {
+        let (service, pair) = (self.service.as_ref()?, self.pair.as_ref()?);
+        let pods = (world.pods)(&self.guard.namespace()?)?.ok()?;
+        let deployed = self.redeployed.look(&self.guard, pair, pods)?;
+        self.earlier.take_if(|_| deployed.is_other);
+        Some(Event::Deployed { service: service.name.clone(), deployed })
+    }
 }
 
 impl Guards {
@@ -157,8 +168,10 @@ impl Guards {
                 look(guard, world, &self.clocks, before, taken)
             };
             let earlier = before.map_or_else(|| Earlier::of(guard), |before| before.earlier.clone());
+            let redeployed = before.map_or_else(|| Redeployed::of(guard), |before| before.redeployed.clone());
             // What is not known yet stays as it was.
-            kept.extend(looked.or_else(|| before.cloned()).map(|kept| (name, Kept { earlier, ..kept })));
+            let looked = looked.or_else(|| before.cloned());
+            kept.extend(looked.map(|kept| (name, Kept { earlier, redeployed, ..kept })));
         }
         let unread = world.unread.iter().filter_map(|name| Some((name.clone(), self.kept.get(name)?.clone())));
         kept.extend(unread);
@@ -175,6 +188,7 @@ impl Guards {
         let new = new.map(|(service, starts)| (service.clone(), starts.clone()));
         events.extend(new.map(|(service, starts)| Event::PodsStarted { service, starts }));
         events.extend(self.weigh(world, &events));
+        events.extend(self.kept.values_mut().filter_map(|kept| kept.deployed(world)));
         // At last: seconds that are judged again are judged with all that is known of the pods.
         events.extend(self.kept.values_mut().filter_map(Kept::restarted));
         events
@@ -226,7 +240,16 @@ fn look(
         Ok(service) => {
             let ready = note.map_or_else(|| Ready::guarding(&pair), |note| Ready::of(true, &note));
             let (guard, service) = (Arc::clone(guard), Some(Arc::new(service)));
-            Kept { guard, ready, pair: Some(pair), promoted, service, starts, earlier: None }
+            Kept {
+                guard,
+                ready,
+                pair: Some(pair),
+                promoted,
+                service,
+                starts,
+                earlier: None,
+                redeployed: Redeployed::default(),
+            }
         }
         Err(why) => {
             let judged = before.and_then(|before| before.pair.clone());
@@ -247,7 +270,7 @@ fn wait(guard: &Arc<ReleaseGuard>, before: Option<&Kept>, why: &Unready, judged:
     let starts = before.map(|before| before.starts.clone()).unwrap_or_default();
     let promoted = before.is_some_and(|before| before.promoted);
     let (guard, ready) = (Arc::clone(guard), Ready::of(false, why));
-    Kept { guard, ready, pair, promoted, service: held, starts, earlier: None }
+    Kept { guard, ready, pair, promoted, service: held, starts, earlier: None, redeployed: Redeployed::default() }
 }
 
 /// When the pods of a service were started, by name and by address. Where a node's clock is off, nobody knows.

@@ -1,7 +1,10 @@
 //! What is told as Kubernetes Events of a ReleaseGuard: pure.
 
 use kube::runtime::events::{Event, EventType};
-use serin_kubernetes::release_guard::{ReleaseGuardStatus, VerdictState as Shown};
+use serin_kubernetes::{
+    pods::Set,
+    release_guard::{ReleaseGuardStatus, VerdictState as Shown},
+};
 use serin_proto::v1::{Decision, DecisionStage, Verdict};
 
 use super::{
@@ -18,6 +21,8 @@ pub(super) struct Told {
     /// Whether it is ready, and the reason.
     ready: Option<(bool, String)>,
     verdict: Option<Shown>,
+    /// What the candidate was deployed as.
+    set: Option<String>,
     /// Of decisions: everything up to here.
     until_us: u64,
 }
@@ -27,7 +32,16 @@ impl Told {
     pub(super) fn new(shown: &ReleaseGuardStatus, since_us: u64) -> Self {
         let ready = shown.conditions.iter().find(|condition| condition.type_ == "Ready");
         let ready = ready.map(|condition| (condition.status == "True", condition.reason.clone()));
-        Told { ready, verdict: shown.verdict, until_us: since_us }
+        let set = shown.replica_set.as_ref().map(|set| set.uid.clone());
+        Told { ready, verdict: shown.verdict, set, until_us: since_us }
+    }
+
+    /// What there is to tell of the last deployment that came in the place of another one.
+    pub(super) fn deployed(&mut self, candidate: &str, anew: Option<&Set>) -> Option<Event> {
+        let set = anew.filter(|set| self.set.as_ref() != Some(&set.uid))?;
+        self.set = Some(set.uid.clone());
+        let note = format!("{candidate} was deployed anew (ReplicaSet {})", set.name);
+        Some(event(EventType::Normal, "deployed_anew", &keyed("Deployed", &set.uid), &note))
     }
 
     /// What there is to tell since the last time.
@@ -170,6 +184,27 @@ mod tests {
         let kept = decision(&[(50, DecisionStage::Decided)]);
         assert_eq!(told.news(&missing, Some(&verdict(VerdictState::Regressed)), Some(&kept)).len(), 0);
         assert_eq!(reasons(&told.news(&guarding(), None, None)), ["Normal Guarding"]);
+    }
+
+    #[test]
+    fn a_deployment_is_told_once() {
+        let set = |uid: &str| Set {
+            created: Timestamp::UNIX_EPOCH,
+            uid: uid.to_owned(),
+            name: "shop-5d4f".to_owned(),
+            made_by: None,
+        };
+        let mut told = Told::new(&ReleaseGuardStatus::default(), 0);
+        let mut news =
+            |anew: Option<&Set>| told.deployed("v2", anew).map(|event| (event.reason, event.note.unwrap_or_default()));
+        assert_eq!(news(None), None);
+        let said = ("DeployedAnew".to_owned(), "v2 was deployed anew (ReplicaSet shop-5d4f)".to_owned());
+        assert_eq!(news(Some(&set("1"))), Some(said.clone()));
+        assert_eq!(news(Some(&set("1"))), None);
+        assert_eq!(news(Some(&set("2"))), Some(said));
+        let shown = ReleaseGuardStatus { replica_set: Some((&set("2")).into()), ..ReleaseGuardStatus::default() };
+        let mut next = Told::new(&shown, 0);
+        assert!(next.deployed("v2", Some(&set("2"))).is_none(), "the one that led before told it");
     }
 
     #[test]

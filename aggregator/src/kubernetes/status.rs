@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use serin_kubernetes::{
     discover::Pair,
-    release_guard::{Needed, Ratio, ReleaseGuard, ReleaseGuardStatus, condition, set_condition},
+    release_guard::{DeployedSet, Needed, Ratio, ReleaseGuard, ReleaseGuardStatus, condition, set_condition},
 };
 use serin_proto::v1::{Decision, DecisionStage, Finding, Verdict, VerdictState};
 
@@ -22,6 +22,8 @@ pub(super) struct Known<'a> {
     pub(super) ready: &'a Ready,
     pub(super) pair: Option<&'a Pair>,
     pub(super) promoted: bool,
+    /// What the candidate is deployed as.
+    pub(super) set: Option<&'a DeployedSet>,
     pub(super) verdict: Option<&'a Verdict>,
     /// The second in which its running trial began.
     pub(super) began: Option<u64>,
@@ -63,6 +65,7 @@ pub(super) fn status(known: &Known<'_>, earlier: &[Condition], now: Timestamp) -
         baseline: known.pair.map(|pair| pair.baseline.clone()),
         candidate: known.pair.map(|pair| pair.candidate.clone()),
         promoted: known.promoted,
+        replica_set: known.pair.and(known.set).cloned(),
         trial_start_time: verdict.and(known.began).and_then(time),
         verdict: verdict.and_then(|verdict| state(verdict.state())),
         sentence: verdict.map(|verdict| verdict.sentence.clone()),
@@ -87,7 +90,7 @@ pub(super) fn noticed(status: &ReleaseGuardStatus) -> String {
     let said = |condition: &Condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone());
     let conditions: Vec<_> = status.conditions.iter().map(said).collect();
     let ReleaseGuardStatus { observed_generation, baseline, candidate, promoted, verdict, sentence, .. } = status;
-    let trial = (baseline, candidate, promoted, &status.trial_start_time);
+    let trial = (baseline, candidate, promoted, &status.replica_set, &status.trial_start_time);
     format!("{:?}", (observed_generation, trial, verdict, sentence, ratio, needed, conditions))
 }
 
@@ -177,7 +180,10 @@ mod tests {
         let pair = Pair { baseline: "v1".to_owned(), candidate: "v2".to_owned() };
         let (guard, ready) = (guard(), Ready::guarding(&pair));
         let (guard, ready, pair) = (&guard, &ready, Some(&pair));
-        let known = Known { guard, ready, pair, promoted: false, verdict, began: Some(7), decision };
+        let created = Time(Timestamp::from_second(5).unwrap());
+        let set = DeployedSet { name: "shop-77".to_owned(), uid: "rs".to_owned(), creation_timestamp: created };
+        let (set, began) = (Some(&set), Some(7));
+        let known = Known { guard, ready, pair, promoted: false, set, verdict, began, decision };
         status(&known, earlier, Timestamp::from_second(second).unwrap())
     }
 
@@ -193,6 +199,7 @@ mod tests {
         assert_eq!(status.ratio.as_ref().map(|ratio| ratio.text.as_str()), Some("p99 +50.0% (+35.0% to +65.0%)"));
         assert_eq!(status.needed.as_ref().map(|needed| needed.text.as_str()), Some("1200 requests, 40 s"));
         assert_eq!(status.trial_start_time.as_ref().map(|time| time.0.as_second()), Some(7));
+        assert_eq!(status.replica_set.as_ref().map(|set| set.name.as_str()), Some("shop-77"));
         assert_eq!(conditions(&status), ["Ready=True Guarding", "Regressed=False Gathering"]);
         use DecisionStage::{Confirmed, Decided, NotInEffect, NotKnown, NotWritten, Written};
         let check = |stages: &[DecisionStage], told: &str| {

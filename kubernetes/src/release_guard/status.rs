@@ -7,6 +7,8 @@ use k8s_openapi::{
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::pods::Set;
+
 /// What is known about the service on trial.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -23,6 +25,9 @@ pub struct ReleaseGuardStatus {
     /// Whether the candidate has all requests: the next release is on trial against it, also one with the baseline's name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promoted: bool,
+    /// What the candidate is deployed as, once it is rolled out: another one under the same label is judged anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_set: Option<DeployedSet>,
     /// When the running trial began: what came before is no evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial_start_time: Option<Time>,
@@ -42,6 +47,18 @@ pub struct ReleaseGuardStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// A ReplicaSet, as one deployment of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeployedSet {
+    /// Its name.
+    pub name: String,
+    /// Which one of that name.
+    pub uid: String,
+    /// When it was created.
+    pub creation_timestamp: Time,
 }
 
 /// What the judge says.
@@ -85,6 +102,18 @@ pub struct Needed {
     pub seconds: Option<i64>,
     /// All of it for people, such as 1200 requests, 40 s.
     pub text: String,
+}
+
+impl From<&Set> for DeployedSet {
+    fn from(Set { created, uid, name, .. }: &Set) -> Self {
+        DeployedSet { name: name.clone(), uid: uid.clone(), creation_timestamp: Time(*created) }
+    }
+}
+
+impl From<DeployedSet> for Set {
+    fn from(DeployedSet { name, uid, creation_timestamp }: DeployedSet) -> Self {
+        Set { created: creation_timestamp.0, uid, name, made_by: None }
+    }
 }
 
 impl Ratio {

@@ -278,6 +278,107 @@ fn the_engine_is_told_when_pods_were_started() {
     assert!(told(&[pod("a", "shop", 3_000)])[0].contains("3000"));
 }
 
+/// A ready pod of a ReplicaSet, made by the one Deployment.
+fn pod_of(set: &str, created: i64) -> pods::Seen {
+    let created = Timestamp::from_second(created).unwrap();
+    let (uid, name) = (format!("uid-{set}"), set.to_owned());
+    let set = pods::Set { created, uid, name, made_by: Some("deployment".to_owned()) };
+    pods::Seen { name: format!("pod-of-{}", set.name), set: Some(set), ..pod("v2", 1_000) }
+}
+
+fn deployed(set: &str, created: u64, is_other: bool) -> String {
+    let deployed = crate::engine::Deployed { set: set.to_owned(), created, is_other };
+    format!("{:?}", Event::Deployed { service: "shop".to_owned(), deployed })
+}
+
+/// The engine is told when the candidate's label is given to another ReplicaSet, once.
+#[test]
+fn a_candidate_is_deployed_anew() {
+    let shop = [guard("shop", |_| ())];
+    let mut guards = Guards::default();
+    let mut told = |pods: &[pods::Seen], target| seen_with(&mut guards, &shop, Some(target), pods);
+    let (a, b) = (pod_of("a", 1_000), pod_of("b", 2_000));
+    assert_eq!(
+        told(std::slice::from_ref(&a), canary()),
+        ["guard shop v2 acting".to_owned(), deployed("a", 1_000, false)]
+    );
+    assert_eq!(told(std::slice::from_ref(&a), canary()), NONE);
+    assert_eq!(told(&[a.clone(), b.clone()], canary()), NONE, "it is not rolled out");
+    assert_eq!(told(std::slice::from_ref(&b), canary()), [deployed("b", 2_000, true)]);
+    assert_eq!(told(std::slice::from_ref(&b), canary()), NONE);
+    // Out of traffic it is watched as well, and where its guard waits.
+    assert_eq!(told(&[], split([100, 0, 0])), NONE);
+    assert_eq!(told(std::slice::from_ref(&a), split([100, 0, 0])), [deployed("a", 1_000, true)]);
+    assert_eq!(
+        told(std::slice::from_ref(&b), Target::Missing),
+        ["guard shop v2 held".to_owned(), deployed("b", 2_000, true)]
+    );
+    assert_eq!(guards.kept["prod/shop"].redeployed.anew.as_ref().map(|set| set.name.as_str()), Some("b"));
+    assert_eq!(guards.kept["prod/shop"].redeployed.set().map(|set| set.name), Some("b".to_owned()));
+    // Another candidate is another trial anyway.
+    let next = [guard("shop", |guard| guard["spec"]["candidate"] = "v3".into())];
+    let of_v3 = [pods::Seen { release: Some("v3".to_owned()), ..a }];
+    let told = seen_with(&mut guards, &next, Some(split([80, 0, 20])), &of_v3);
+    assert_eq!(told, ["guard shop v3 acting".to_owned(), deployed("a", 1_000, false)]);
+    assert_eq!(guards.kept["prod/shop"].redeployed.anew, None);
+}
+
+/// Nobody knows the pods for a while: what was known stays.
+#[test]
+fn pods_that_are_not_known_are_no_deployment() {
+    let shop = [guard("shop", |_| ())];
+    let mut guards = Guards::default();
+    seen_with(&mut guards, &shop, Some(canary()), &[pod_of("a", 1_000)]);
+    let (target, now) = (|_: &str, _: &TargetRef| Some(canary()), Timestamp::from_second(10_000).unwrap());
+    let is_current = |_: &ObjectRef| true;
+    for pods in [None, Some(Err("replicasets: Forbidden (403)"))] {
+        let world = World {
+            guards: shop.to_vec(),
+            unread: BTreeSet::new(),
+            target: &target,
+            pods: &|_| pods,
+            is_current: &is_current,
+            now,
+        };
+        guards.reconcile(&world);
+    }
+    assert_eq!(guards.kept["prod/shop"].redeployed.set().map(|set| set.name), Some("a".to_owned()));
+    let told = seen_with(&mut guards, &shop, Some(canary()), &[pod_of("b", 2_000)]);
+    assert!(told.contains(&deployed("b", 2_000, true)), "{told:?}");
+}
+
+/// Killed, and started again: compared with what the status says of before. What was counted before a deployment is not judged again.
+#[test]
+fn a_deployment_while_serin_was_away() {
+    let after = |candidate: &str, known: Option<&str>, pods: &[pods::Seen]| {
+        let shop = guard("shop", |guard| {
+            guard["metadata"]["generation"] = 3.into();
+            guard["status"] = json!({
+                "observedGeneration": 3, "baseline": "v1", "candidate": candidate, "trialStartTime": "1970-01-01T01:00:00Z",
+            });
+            if let Some(set) = known {
+                let created = Timestamp::from_second(1_000).unwrap().to_string();
+                guard["status"]["replicaSet"] =
+                    json!({ "name": set, "uid": format!("uid-{set}"), "creationTimestamp": created });
+            }
+        });
+        let mut guards = Guards::default();
+        let told = seen_with(&mut guards, &[shop], Some(canary()), pods);
+        assert_eq!(told[0], "guard shop v2 acting");
+        told[1..].join(" ")
+    };
+    let goes_on = "Restarted { service: \"shop\", trial: Ok(3600) }";
+    let (a, b) = (pod_of("a", 1_000), pod_of("b", 2_000));
+    assert_eq!(after("v2", Some("a"), std::slice::from_ref(&a)), goes_on);
+    assert_eq!(after("v2", Some("a"), &[]), goes_on, "its pods are away");
+    assert_eq!(after("v2", Some("a"), &[a, b.clone()]), goes_on, "not rolled out");
+    assert_eq!(after("v2", Some("a"), std::slice::from_ref(&b)), deployed("b", 2_000, true));
+    let unknown = format!("{} {goes_on}", deployed("b", 2_000, false));
+    assert_eq!(after("v2", None, std::slice::from_ref(&b)), unknown);
+    let other = after("v3", Some("a"), &[b]);
+    assert!(other.starts_with(&deployed("b", 2_000, false)) && other.contains("v3 was on trial"), "{other}");
+}
+
 /// The candidate's share of the weights, where the requests are held against it.
 #[test]
 fn the_engine_is_told_what_the_weights_promise() {
