@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::a_rollback_in_the_cluster::{PATH, gateway, virtual_service};
 
-const NAMESPACE: &str = "shop-ns";
+pub(crate) const NAMESPACE: &str = "shop-ns";
 pub(crate) const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop-ns/events";
 /// A regression is found in about ten seconds; a failed watch is begun again after one or two.
@@ -29,7 +29,10 @@ fn guard() -> Value {
 fn put_pod(cluster: &Cluster, release: &str, set: &str, created: &str) {
     let name = format!("shop-{release}-1");
     let owner = format!("set-{release}");
-    let set = json!({ "metadata": { "name": owner, "namespace": NAMESPACE, "uid": owner, "creationTimestamp": set }, "spec": {} });
+    let deployment = json!([{ "apiVersion": "apps/v1", "kind": "Deployment", "name": format!("shop-{release}"), "uid": format!("shop-{release}") }]);
+    let set = json!({
+        "metadata": { "name": owner, "namespace": NAMESPACE, "uid": owner, "creationTimestamp": set, "ownerReferences": deployment }, "spec": {},
+    });
     cluster.put(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/replicasets/{owner}"), set);
     let owners = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner }]);
     let pod = json!({
@@ -114,7 +117,7 @@ impl World {
     }
 
     /// What was told for a reason, as `Warning: note`, and how often where it was more than once.
-    fn told(&self, reason: &str) -> Vec<String> {
+    pub(crate) fn told(&self, reason: &str) -> Vec<String> {
         let events = self.cluster.list(EVENTS);
         let of_it = events.iter().filter(|event| event["reason"] == reason);
         let word = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();

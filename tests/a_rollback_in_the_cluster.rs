@@ -80,10 +80,15 @@ impl Drop for Cluster {
 
 /// Reports each second 50 requests of either release, those of v2 four times as slow.
 pub(crate) async fn gateway(grpc: std::net::SocketAddr) -> Result<()> {
-    feed::each_second(grpc, report).await
+    gateway_of(grpc, 1, 4).await
 }
 
-fn report(sequence: u64) -> ReportRequest {
+/// The same with those of v2 so many times as slow. `boot`: another one each time.
+pub(crate) async fn gateway_of(grpc: std::net::SocketAddr, boot: u64, times: u64) -> Result<()> {
+    feed::each_second(grpc, |sequence| report(sequence, boot, times)).await
+}
+
+fn report(sequence: u64, boot_nonce: u64, slower: u64) -> ReportRequest {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let latencies = |times: u64| -> Counts { (1..=50).map(|at| (Bucket::of(Micros(times * 400 * at)), 1)).collect() };
     let delta = |(series, times)| {
@@ -102,7 +107,7 @@ fn report(sequence: u64) -> ReportRequest {
     ReportRequest {
         reporter: first.then(|| Reporter {
             node_id: "gateway".to_owned(),
-            boot_nonce: 1,
+            boot_nonce,
             context_id: 1,
             vantage: Vantage::Gateway.into(),
             attachment: Attachment::AccessLog.into(),
@@ -113,7 +118,7 @@ fn report(sequence: u64) -> ReportRequest {
         interval_start_unix_us: (now.as_micros() as u64).saturating_sub(1_000_000),
         interval_ms: 1_000,
         new_series: if first { [(0, "v1"), (1, "v2")].into_iter().map(series).collect() } else { Vec::new() },
-        deltas: [(0, 1), (1, 4)].into_iter().map(delta).collect(),
+        deltas: [(0, 1), (1, slower)].into_iter().map(delta).collect(),
         requests_before: (sequence - 1) * 100,
         ..ReportRequest::default()
     }

@@ -5,6 +5,7 @@ mod a_bad_release_is_rolled_back;
 mod a_configuration_change_loses_nothing;
 mod a_context_that_goes_leaves_nothing_behind;
 mod a_grpc_error_is_an_error;
+mod a_label_is_used_again;
 mod a_pause_holds_until_a_person_resumes;
 mod a_pause_is_of_the_whole_cluster;
 mod a_pipeline_waits_at_the_gate;

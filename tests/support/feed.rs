@@ -47,7 +47,7 @@ impl Drop for Feed {
 ///
 /// # Errors
 /// When the stream ends.
-pub async fn each_second(grpc: SocketAddr, report: fn(u64) -> ReportRequest) -> Result<()> {
+pub async fn each_second(grpc: SocketAddr, report: impl Fn(u64) -> ReportRequest) -> Result<()> {
     let (messages, receiver) = mpsc::channel(8);
     let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
     let mut ticks = on_the_second();
