@@ -57,6 +57,11 @@ impl Second {
         self.waiting.values().flatten()
     }
 
+    /// The same, each with the node id of the proxy where it waits.
+    pub fn waiting_by_node(&self) -> impl Iterator<Item = (&Arc<str>, &(SeriesKey, Counts))> {
+        self.waiting.iter().flat_map(|(reporter, all)| all.iter().map(|waits| (&reporter.node_id, waits)))
+    }
+
     /// What it takes in memory, nearly.
     fn bytes(&self) -> usize {
         let waiting: usize = self.waiting.values().map(|ages| bytes_of(ages)).sum();
