@@ -9,13 +9,16 @@ use std::collections::BTreeMap;
 
 use crate::pods::{Seen, Set};
 
+/// Deployments that have no pods are remembered up to this many, some 10 kB: each release may have been one of its own.
+const MAKERS_MAX: usize = 64;
+
 /// What is deployed under a release's label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployed {
     release: String,
     /// The one that was told last.
     last: Option<Set>,
-    /// By who makes the ReplicaSets, as long as it has pods, the one that is rolled out; `None`: two had pods when it was seen first.
+    /// By who makes the ReplicaSets, the one that is rolled out; `None`: two had pods when it was seen first.
     rolled_out: BTreeMap<String, Option<Set>>,
 }
 
@@ -56,7 +59,9 @@ impl Deployed {
         for (set, (stays, is_ready)) in &of_sets {
             made.entry(maker(set)).or_default().extend(stays.then_some((*set, *is_ready)));
         }
-        self.rolled_out.retain(|maker, _| made.contains_key(maker.as_str()));
+        if self.rolled_out.len() > MAKERS_MAX {
+            self.rolled_out.retain(|maker, _| made.contains_key(maker.as_str()));
+        }
         let left = of_sets.keys().copied().find(|set| self.is_last(set));
         if let Some(last) = left {
             // An earlier run knew it, but not who made it.

@@ -1,6 +1,6 @@
 //! Takes a release out of traffic through the Kubernetes API.
 //!
-//! [`reconcile`](mod@reconcile) (pure: what a ReleaseGuard asks for) -> [`discover`] (pure: which release is on trial) -> [`delegates`] (pure: which object
+//! [`reconcile`](mod@reconcile) (pure: what a ReleaseGuard asks for) -> [`discover`] (pure: which release is on trial; [`deployed`]: and whether its label is deployed anew) -> [`delegates`] (pure: which object
 //! splits the service) -> [`plan`] (pure: from an object to a JSON patch of its weights, or why not) -> [`apply`] (IO: sends it, reads again on conflict) -> [`hold`] (pure: keeps it so against those whom [`writers`]
 //! and [`gitops`] name). Beside them [`release_guard`] (the custom resource), [`lease`] (which replica acts) and
 //! [`rollout`] (pure: stops the update of an Argo Rollout).

@@ -77,6 +77,8 @@ fn what_is_a_deployment_and_what_is_not() {
     check("started in the middle", None, "AB AB ~AB B", ". . +B .");
     check("started in the middle of an undo", None, "AB A~B A", ". +A .");
     check("two Deployments side by side", None, "AU ~AU AU - U AU", "U . . . . .");
+    check("two Deployments, both at zero", None, "AU ~A~U - A AU", "U . . . .");
+    check("two Deployments, the newer one at zero", None, "AU A AU A", "U . . .");
     check("of two Deployments the older one", None, "AU ABU ~ABU BU ABU A~BU", "U . +B . . +A");
     check("of two Deployments the newer one", None, "AU AUW AW", "U . +W");
     check("a Deployment comes", None, "A AW", "A +W");
@@ -101,4 +103,17 @@ fn of_its_own_pods_only() {
     let mut deployed = Deployed::new("stable", None);
     assert_eq!(told(&mut deployed, "A B"), ". .");
     assert_eq!(deployed.set(), None);
+}
+
+/// Each release is a Deployment of its own, which is deleted when the next one is there.
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut deployed = Deployed::new("canary", None);
+    for at in 0..1_000_i64 {
+        let created = Timestamp::from_second(at).unwrap();
+        let set = Set { created, uid: at.to_string(), name: "shop".to_owned(), made_by: Some(format!("d-{at}")) };
+        let pods = [Seen { set: Some(set.clone()), ..pods("A").remove(0) }];
+        assert_eq!(deployed.look(pods.iter()), Some(Change { set, is_other: at > 0 }));
+        assert!(deployed.rolled_out.len() <= MAKERS_MAX + 1);
+    }
 }
