@@ -80,7 +80,6 @@ impl Deployed {
             let is_other = match self.rolled_out.insert(maker.to_owned(), Some(set.clone())) {
                 Some(Some(before)) if before.uid == set.uid => continue,
                 Some(_) => true,
-                None if self.is_last(set) => continue,
                 // Another Deployment: of those that have the label side by side the newest counts.
                 None if left.is_some() && self.last.as_ref().is_some_and(|last| *set < *last) => continue,
                 None => self.last.is_some(),
