@@ -60,6 +60,7 @@ mod tests {
                     share: 0.085,
                     stopped_after_ms: 0,
                     proxies: 1,
+                    workload: String::new(),
                 },
                 Source {
                     state: SourceState::Stopped.into(),

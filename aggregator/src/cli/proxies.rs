@@ -76,6 +76,7 @@ mod tests {
             last_seen_unix_us: 1_000_000,
             state: None,
             reporters: Vec::new(),
+            workload: String::new(),
         };
         let shown = show(&[proxy("gateway-1", Some(1_234), 34), proxy("gateway-2", None, 0)]);
         let lines: Vec<&str> = shown.lines().collect();

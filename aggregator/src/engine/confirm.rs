@@ -54,11 +54,12 @@ impl Confirm {
     /// `is_theirs`: whether the whole is what the proxies send, and not what the release's own sidecars receive.
     pub(super) fn new(written: UnixMicros, within: Duration, before: &Recent, is_theirs: bool) -> Self {
         let (seconds, before) = (before.seconds(), before.sum());
-        let mut by_itself: Vec<(&Arc<str>, &Split)> =
-            before.by.iter().filter(|(_, split)| Silence::expects(**split, seconds, within) >= EXPECTED_MIN).collect();
+        let sent = before.by.iter().map(|(node, sent)| (node, sent.split));
+        let mut by_itself: Vec<(&Arc<str>, Split)> =
+            sent.filter(|(_, split)| Silence::expects(*split, seconds, within) >= EXPECTED_MIN).collect();
         by_itself.sort_by_key(|(_, split)| std::cmp::Reverse(split.candidate));
         by_itself.truncate(ALONE_MAX);
-        let silence = |(node, split): (&Arc<str>, &Split)| (Arc::clone(node), Silence::new(*split, seconds));
+        let silence = |(node, split): (&Arc<str>, Split)| (Arc::clone(node), Silence::new(split, seconds));
         let alone: BTreeMap<_, _> = by_itself.into_iter().map(silence).collect();
         let theirs = alone.values().fold(Split::default(), |sum, silence| sum.plus(silence.before));
         let rest = if is_theirs { before.whole.minus(theirs) } else { before.whole };
@@ -103,8 +104,7 @@ impl Confirm {
 
     /// One of the rest that sends the candidate requests after the rest was silent did not follow.
     fn single_out(&mut self, shares: &Shares) {
-        let sends = shares.by.iter().filter(|(_, split)| split.candidate > 0);
-        for (node, _) in sends {
+        for (node, _) in shares.senders() {
             if self.alone.len() < ALONE_MAX && !self.alone.contains_key(node) {
                 let before = self.before.of(node);
                 self.alone.insert(Arc::clone(node), Silence::new(before, self.seconds));

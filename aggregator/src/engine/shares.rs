@@ -52,25 +52,42 @@ impl Split {
     }
 }
 
+/// What one proxy sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Empty where it is not known.
+    pub(super) workload: Arc<str>,
+    pub(super) split: Split,
+}
+
 /// How requests were split, as a whole where the service is judged, and by the proxies that send them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shares {
     pub(super) whole: Split,
     /// By node id. At the inbound vantage a proxy receives them: it is not among these.
-    pub(super) by: BTreeMap<Arc<str>, Split>,
+    pub(super) by: BTreeMap<Arc<str>, Sent>,
 }
 
 impl Shares {
-    fn add(&mut self, node: &Arc<str>, split: Split) {
-        if let Some(sum) = self.by.get_mut(node) {
-            *sum = sum.plus(split);
+    /// What is added later may be of an older filter in the same proxy, which does not say its workload.
+    fn add(&mut self, node: &Arc<str>, workload: &Arc<str>, split: Split) {
+        if let Some(sent) = self.by.get_mut(node) {
+            sent.split = sent.split.plus(split);
+            if sent.workload.is_empty() {
+                sent.workload = Arc::clone(workload);
+            }
         } else if self.by.len() < PROXIES_MAX {
-            self.by.insert(Arc::clone(node), split);
+            self.by.insert(Arc::clone(node), Sent { workload: Arc::clone(workload), split });
         }
     }
 
+    /// Those that sent the candidate requests.
+    pub(super) fn senders(&self) -> impl Iterator<Item = (&Arc<str>, &Sent)> {
+        self.by.iter().filter(|(_, sent)| sent.split.candidate > 0)
+    }
+
     pub(super) fn of(&self, node: &str) -> Split {
-        self.by.get(node).copied().unwrap_or_default()
+        self.by.get(node).map(|sent| sent.split).unwrap_or_default()
     }
 }
 
@@ -97,7 +114,7 @@ impl Recent {
         let mut sum = Shares::default();
         for shares in self.0.iter().rev().take(seconds) {
             sum.whole = sum.whole.plus(shares.whole);
-            shares.by.iter().for_each(|(node, split)| sum.add(node, *split));
+            shares.by.iter().for_each(|(node, sent)| sum.add(node, &sent.workload, sent.split));
         }
         sum
     }
@@ -110,7 +127,7 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
     let end = UnixMicros::from_second(second + 1);
     let may_be_later = |bucket: Bucket| end.minus(bucket.lower().into()) >= since;
     let mut shares = Shares::default();
-    for (node, delta) in seen.by_node().filter(|(_, delta)| delta.series.service == service.name) {
+    for (origin, delta) in seen.by_origin().filter(|(_, delta)| delta.series.service == service.name) {
         let n = if report::was_answered(delta.series.outcome) {
             delta.requests()
         } else {
@@ -122,8 +139,8 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
             shares.whole = shares.whole.plus(split);
         }
         // What was read from disk after a restart does not say who sent it.
-        if delta.series.vantage != Vantage::Inbound && !node.is_empty() {
-            shares.add(node, split);
+        if delta.series.vantage != Vantage::Inbound && !origin.node.is_empty() {
+            shares.add(&origin.node, &origin.workload, split);
         }
     }
     shares

@@ -165,7 +165,7 @@ impl World {
 
 fn reporter() -> Reporter {
     let id = ReporterId { node_id: "gateway".into(), boot_nonce: 1, context_id: 1 };
-    Reporter { id, vantage: Vantage::Gateway, version: "test".into(), first_sequence: 1 }
+    Reporter { id, vantage: Vantage::Gateway, version: "test".into(), first_sequence: 1, workload: "".into() }
 }
 
 fn healthy() -> Vec<Counted> {

@@ -119,6 +119,7 @@ impl Session {
         }
         label("reporter.node_id", &hello.node_id)?;
         label("reporter.filter_version", &hello.filter_version)?;
+        label("reporter.workload", &hello.workload)?;
         let vantage = match hello.vantage() {
             Vantage::Unspecified => return Err(Refusal::Enum { field: "reporter.vantage", value: hello.vantage }),
             known => known,
@@ -135,6 +136,7 @@ impl Session {
             vantage,
             version: hello.filter_version.into(),
             first_sequence: hello.first_sequence.max(1),
+            workload: hello.workload.into(),
         };
         Ok((Session { vantage, last_sequence: None, series: HashMap::new() }, reporter))
     }

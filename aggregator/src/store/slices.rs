@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serin_sketch::Counts;
 
 use crate::{
-    report::{Delta, Deltas, ReporterId, SeriesKey, Waiting},
+    report::{Delta, Deltas, Origin, ReporterId, SeriesKey, Waiting},
     time::UnixMicros,
 };
 
@@ -32,8 +32,8 @@ pub struct Slices {
 /// What is known of one second.
 #[derive(Debug, Default)]
 pub struct Second {
-    /// What was counted, by report, each with the proxy that it is of: empty where that is not known.
-    reports: Vec<(Arc<str>, Arc<Deltas>)>,
+    /// What was counted, by report.
+    reports: Vec<(Origin, Arc<Deltas>)>,
     /// What each reporter said last of what waits for a response.
     waiting: BTreeMap<ReporterId, Vec<(SeriesKey, Counts)>>,
 }
@@ -47,9 +47,9 @@ impl Second {
         self.reports.iter().flat_map(|(_, deltas)| deltas.iter())
     }
 
-    /// What was counted, with the node id of the proxy that counted it: empty where that is not known.
-    pub fn by_node(&self) -> impl Iterator<Item = (&Arc<str>, Delta<'_>)> {
-        self.reports.iter().flat_map(|(node, deltas)| deltas.iter().map(move |delta| (node, delta)))
+    /// What was counted, with whose it is.
+    pub fn by_origin(&self) -> impl Iterator<Item = (&Origin, Delta<'_>)> {
+        self.reports.iter().flat_map(|(origin, deltas)| deltas.iter().map(move |delta| (origin, delta)))
     }
 
     /// What waits for a response, by series and age.
@@ -82,10 +82,10 @@ impl Slices {
     }
 
     /// Adds deltas of a proxy to a second. Those older than the window are not kept.
-    pub fn add(&mut self, second: u64, node: &Arc<str>, deltas: Arc<Deltas>, now: UnixMicros) {
+    pub fn add(&mut self, second: u64, origin: &Origin, deltas: Arc<Deltas>, now: UnixMicros) {
         self.change(second, now, |kept| {
             let bytes = deltas.bytes();
-            kept.reports.push((Arc::clone(node), deltas));
+            kept.reports.push((origin.clone(), deltas));
             (0, bytes)
         });
     }
@@ -197,8 +197,8 @@ mod tests {
         }
     }
 
-    fn node() -> Arc<str> {
-        "n".into()
+    fn node() -> Origin {
+        Origin { node: "n".into(), ..Origin::unknown() }
     }
 
     /// One request of each of these pods.

@@ -1,6 +1,6 @@
 use serin_proto::v1::SourceState;
 
-use super::*;
+use super::{super::shares::Sent, *};
 
 const WRITTEN: UnixMicros = UnixMicros(100_300_000);
 
@@ -13,8 +13,15 @@ fn whole(candidate: u64, others: u64) -> Shares {
 }
 
 fn shares<'a>(by: impl IntoIterator<Item = (&'a str, Split)>) -> Shares {
-    let by: BTreeMap<Arc<str>, Split> = by.into_iter().map(|(node, split)| (node.into(), split)).collect();
-    Shares { whole: by.values().fold(Split::default(), |sum, split| sum.plus(*split)), by }
+    shares_of(by.into_iter().map(|(node, split)| ("", node, split)))
+}
+
+/// By workload and node id.
+fn shares_of<'a>(by: impl IntoIterator<Item = (&'a str, &'a str, Split)>) -> Shares {
+    let sent =
+        |(workload, node, split): (&str, &str, Split)| (Arc::from(node), Sent { workload: workload.into(), split });
+    let by: BTreeMap<Arc<str>, Sent> = by.into_iter().map(sent).collect();
+    Shares { whole: by.values().fold(Split::default(), |sum, sent| sum.plus(sent.split)), by }
 }
 
 fn after(shares: Shares, within_s: u64) -> Confirm {

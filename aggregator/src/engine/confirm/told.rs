@@ -39,8 +39,7 @@ impl Confirm {
 
     /// Those that still send the candidate requests: what the rest sent before it was silent is over.
     fn senders<'a>(&'a self, recent: &'a Shares) -> impl Iterator<Item = &'a Arc<str>> {
-        let sends = recent.by.iter().filter(|(_, split)| split.candidate > 0);
-        sends.map(|(node, _)| node).filter(|node| match self.alone.get(*node) {
+        recent.senders().map(|(node, _)| node).filter(|node| match self.alone.get(*node) {
             Some(silence) => !silence.is_settled(),
             None => !self.rest.is_proven(),
         })
@@ -61,6 +60,7 @@ impl Confirm {
             share: recent.share().unwrap_or_default(),
             stopped_after_ms: stopped.map_or(0, millis),
             proxies: 1,
+            workload: String::new(),
         }
     }
 
@@ -131,8 +131,7 @@ impl Confirm {
 
 /// Those who send the candidate requests, where they are few.
 pub(in super::super) fn few(recent: &Shares) -> Option<String> {
-    let sends = recent.by.iter().filter(|(_, split)| split.candidate > 0);
-    let sends: Vec<&Arc<str>> = sends.map(|(node, _)| node).collect();
+    let sends: Vec<&Arc<str>> = recent.senders().map(|(node, _)| node).collect();
     let is_few = (1..=NAMES_MAX).contains(&sends.len()) && sends.len() < recent.by.len();
     is_few.then(|| listed(&sends, recent))
 }
