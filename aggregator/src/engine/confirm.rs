@@ -2,14 +2,19 @@
 //!
 //! Each proxy that sends requests takes new routes over by itself, or does not. So each one whose requests are enough for that has to
 //! be silent for long enough by itself; the others are silent together, and so is each of them that is seen to send some afterwards.
+//! What came of it is told by workload, where proxies say theirs.
 
+mod known;
 mod silence;
+mod sources;
 mod told;
+mod unit;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::shares::{Recent, Shares, Split};
 use crate::time::UnixMicros;
+use known::Known;
 use silence::{EXPECTED_MIN, Silence};
 pub(super) use told::few;
 
@@ -42,6 +47,7 @@ pub(super) struct Confirm {
     is_theirs: bool,
     before: Shares,
     seconds: usize,
+    known: Known,
     alone: BTreeMap<Arc<str>, Silence>,
     /// All others together.
     rest: Silence,
@@ -64,7 +70,9 @@ impl Confirm {
         let theirs = alone.values().fold(Split::default(), |sum, silence| sum.plus(silence.before));
         let rest = if is_theirs { before.whole.minus(theirs) } else { before.whole };
         let rest = Silence::new(rest, seconds);
-        Confirm { written, within, is_theirs, before, seconds, alone, rest, rest_was_proven: false, overdue: false }
+        let known = Known::before(&before);
+        let (rest_was_proven, overdue) = (false, false);
+        Confirm { written, within, is_theirs, before, seconds, known, alone, rest, rest_was_proven, overdue }
     }
 
     /// Takes one complete second. Says `NotInEffect` once.
@@ -74,6 +82,7 @@ impl Confirm {
         if end <= self.written {
             return Seen::Waiting;
         }
+        self.known.observe(begin, shares);
         if self.rest_was_proven {
             self.single_out(shares);
         }

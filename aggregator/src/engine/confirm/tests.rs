@@ -107,7 +107,7 @@ fn one_that_does_not_follow_is_named_and_waited_for() {
         Some((114, Duration::from_millis(10_700))),
         "22 requests with a share of 1 in 11: 2.0 expected a second"
     );
-    assert_eq!(c.how(), ": client-7 after 10.7 s, the other 12 of the proxies within 2.7 s");
+    assert_eq!(c.how(&recent), ": client-7 after 10.7 s, the other 12 of the proxies within 2.7 s");
 }
 
 #[test]

@@ -56,7 +56,8 @@ fn is_bad(stage: DecisionStage) -> bool {
 
 /// What a sentence says, whatever its figures are. Of what holds a rollback back they count: each pause is one of its own.
 fn kind(stage: DecisionStage, sentence: &str) -> String {
-    let is_figure = |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) && (is_bad(stage) || is_good(stage));
+    let figure = |word: &str| word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit());
+    let is_figure = |word: &str| figure(word) && (is_bad(stage) || is_good(stage));
     sentence.split(' ').map(|word| if is_figure(word) { "#" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
