@@ -1,6 +1,8 @@
-use serin_proto::v1::SourceState;
+use serin_proto::v1::{self, SourceState};
 
 use super::{super::shares::Sent, *};
+
+mod by_workload;
 
 const WRITTEN: UnixMicros = UnixMicros(100_300_000);
 

@@ -121,7 +121,9 @@ mod tests {
         assert!(told.is_told(0, DecisionStage::Failed, "VirtualService shop-1: 403"));
         assert!(told.is_told(0, DecisionStage::Failed, "VirtualService shop-2: 403"));
         assert!(!told.is_told(30, DecisionStage::Failed, "VirtualService shop-1: 404"));
-        assert!(told.is_told(30, DecisionStage::NotWritten, "paused since 10:00"));
+        assert!(told.is_told(30, DecisionStage::NotInEffect, "from client-7 (9.1% of its own)"));
+        assert!(!told.is_told(31, DecisionStage::NotInEffect, "from client-7 (8.5% of its own)"));
+        assert!(told.is_told(32, DecisionStage::NotWritten, "paused since 10:00"));
         assert!(told.is_told(40, DecisionStage::NotWritten, "paused since 11:00"));
         assert!(!told.is_told(90_000, DecisionStage::NotWritten, "paused since 11:00"), "the last word stands");
     }
