@@ -10,10 +10,13 @@ use serin_proto::v1::{self, ProxyReporter};
 use super::Engine;
 use crate::{report::ReporterId, store::ReporterView, time::UnixMicros};
 
+/// What is known of the reporters of one proxy.
+type Views<'a> = Vec<(&'a ReporterId, ReporterView)>;
+
 impl Engine {
     /// Every proxy that was heard of with its reporters, those with missing requests first.
     pub fn proxies(&self, now: UnixMicros) -> Vec<v1::Proxy> {
-        let mut by_node: BTreeMap<&Arc<str>, (UnixMicros, Vec<(&ReporterId, ReporterView)>)> = BTreeMap::new();
+        let mut by_node: BTreeMap<&Arc<str>, (UnixMicros, Views<'_>)> = BTreeMap::new();
         for (node, last_seen) in self.proxies.nodes() {
             by_node.insert(node, (last_seen, Vec::new()));
         }
@@ -26,13 +29,7 @@ impl Engine {
         proxies
     }
 
-    fn proxy(
-        &self,
-        node_id: &str,
-        last_seen: UnixMicros,
-        views: Vec<(&ReporterId, ReporterView)>,
-        now: UnixMicros,
-    ) -> v1::Proxy {
+    fn proxy(&self, node_id: &str, last_seen: UnixMicros, views: Views<'_>, now: UnixMicros) -> v1::Proxy {
         let said = self.proxies.ended(node_id, now);
         // A filter of an earlier version does not say it.
         let known = views.iter().map(|(_, view)| view).filter(|view| !view.workload.is_empty());

@@ -16,11 +16,12 @@ impl Confirm {
     pub(in super::super) fn how(&self, recent: &Shares) -> String {
         let mut units = self.units(recent);
         units.sort_by_key(|unit| std::cmp::Reverse(unit.stopped()));
-        let stops = || units.iter().flat_map(|unit| &unit.proxies).map(|told| told.stopped);
-        let proxies = stops().count();
+        let all = || units.iter().flat_map(|unit| &unit.proxies);
+        let proxies = all().count();
         if proxies < 2 {
             return String::new();
         }
+        let stops = || all().filter(|told| told.has_sent).map(|told| told.stopped);
         if stops().min() == stops().max() {
             return format!(", at each of {proxies} proxies{}", of_all(&units));
         }
@@ -100,11 +101,11 @@ fn stopped_apart(unit: &Unit<'_>) -> String {
     let mut by_time: Vec<&Told<'_>> = unit.proxies.iter().collect();
     by_time.sort_by_key(|told| std::cmp::Reverse(told.stopped));
     let [last, next, ..] = by_time[..] else { return String::new() };
+    let others = if by_time.len() == 2 { "proxy".to_owned() } else { format!("{} proxies", by_time.len() - 1) };
     format!(
-        ": {} after {:.1} s, the other {} proxies of {} within {:.1} s",
+        ": {} after {:.1} s, the other {others} of {} within {:.1} s",
         name(last.node),
         last.stopped.as_secs_f64(),
-        by_time.len() - 1,
         unit.workload,
         next.stopped.as_secs_f64()
     )

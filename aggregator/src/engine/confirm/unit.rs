@@ -16,6 +16,8 @@ use super::{
 pub(super) struct Told<'a> {
     pub(super) node: &'a Arc<str>,
     pub(super) state: SourceState,
+    /// Whether it sent the candidate requests, before the write or since.
+    pub(super) has_sent: bool,
     /// From the write until the second after its last request to the candidate.
     pub(super) stopped: Duration,
     pub(super) before: Split,
@@ -34,8 +36,6 @@ pub(super) struct Unit<'a> {
     /// Empty where it is not known: then it is one proxy.
     pub(super) workload: &'a str,
     pub(super) proxies: Vec<Told<'a>>,
-    /// Whether the candidate got requests of it, before the write or since.
-    has_sent: bool,
 }
 
 impl Unit<'_> {
@@ -78,13 +78,12 @@ impl Confirm {
             if !proxy.workload.is_empty() {
                 let unit = workloads.entry(&proxy.workload).or_default();
                 unit.workload = &proxy.workload;
-                unit.has_sent |= proxy.has_sent;
                 unit.proxies.push(told);
             } else if self.alone.contains_key(node) || told.state == SourceState::Sends {
-                units.push(Unit { workload: "", proxies: vec![told], has_sent: proxy.has_sent });
+                units.push(Unit { workload: "", proxies: vec![told] });
             }
         }
-        units.extend(workloads.into_values().filter(|unit| unit.has_sent));
+        units.extend(workloads.into_values().filter(|unit| unit.proxies.iter().any(|told| told.has_sent)));
         for unit in &mut units {
             unit.proxies.sort_by_key(|told| (told.state != SourceState::Sends, Reverse(told.stopped)));
         }
@@ -105,7 +104,7 @@ impl Confirm {
             None if !self.asks_rest() => SourceState::Stopped,
             None => state(&self.rest, now),
         };
-        Told { node, state, stopped: proxy.stopped(self.written), before, now }
+        Told { node, state, has_sent: proxy.has_sent, stopped: proxy.stopped(self.written), before, now }
     }
 }
 

@@ -138,11 +138,17 @@ fn what_stopped_at_once_is_told_at_once() {
         (&["ns/a", "ns/b"], ", at each of 4 proxies of 2 workloads"),
         (&["ns/a", ""], ", at each of 4 proxies"),
     ];
+    // One that never sent the candidate any had nothing to stop.
+    let idle = |mesh: Vec<(&'static str, String, Split)>| sent(&[mesh, all("ns/a", 3, |_| split(0, 1)).split_off(2)]);
     for (workloads, want) in cases {
         let mut c = after(of(workloads, BEFORE), 10);
         assert_eq!(first(&mut c, 5, |_| of(workloads, FOLLOWS)).map(|(s, _)| s), Some(1));
         assert_eq!(c.how(&of(workloads, FOLLOWS)), want);
     }
+    let mut c = after(idle(all("ns/a", 2, |_| BEFORE)), 10);
+    let follows = idle(all("ns/a", 2, |_| FOLLOWS));
+    assert_eq!(first(&mut c, 5, |_| follows.clone()).map(|(s, _)| s), Some(1));
+    assert_eq!(c.how(&follows), ", at each of 3 proxies of ns/a");
 }
 
 /// While its filter is replaced both report for a moment.
