@@ -4,11 +4,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result};
+use http::StatusCode;
 use serde_json::{Value, json};
 use support::{cluster::Cluster, poll, serin::Serin};
 use tempfile::TempDir;
 
-use crate::a_rollback_in_the_cluster::{PATH, gateway, virtual_service};
+use crate::{
+    a_rollback_in_the_cluster::{PATH, gateway, virtual_service},
+    other_controllers_ask_for_the_verdict::flagger,
+};
 
 const NAMESPACE: &str = "shop-ns";
 pub(crate) const GUARD: &str = "/apis/serin.dev/v1alpha1/namespaces/shop-ns/releaseguards/shop";
@@ -162,6 +166,14 @@ async fn a_pipeline_waits_for_the_service() -> Result<()> {
     let text = poll::get(world.serin.metrics, "/v1/verdict/shop?candidate=v2").await.context("no verdict")?;
     let verdict: Value = serde_json::from_str(&text)?;
     assert_eq!((&verdict["verdict"], &verdict["candidate"]), (&json!("gathering"), &json!("v2")), "{verdict}");
+
+    // Traffic may increase: nothing is on trial before it does. Nothing is promoted.
+    for (hook, want) in
+        [("rollout", StatusCode::OK), ("promotion", StatusCode::CONFLICT), ("rollback", StatusCode::CONFLICT)]
+    {
+        let (status, said) = flagger(world.serin.metrics, hook, r#"{"name": "shop"}"#).await?;
+        assert_eq!((status, said.contains("not guarded yet")), (want, true), "{hook}: {said}");
+    }
 
     let waiting = gate("2m")?;
     world.cluster.put(GUARD, guard());

@@ -13,7 +13,7 @@ use support::{feed::Feed, poll, serin, serin::Serin};
 const DECIDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What Flagger posts.
-async fn flagger(address: SocketAddr, hook: &str, body: &'static str) -> Result<(StatusCode, String)> {
+pub(crate) async fn flagger(address: SocketAddr, hook: &str, body: &'static str) -> Result<(StatusCode, String)> {
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let request = Request::post(format!("http://{address}/flagger/{hook}")).header("content-type", "application/json");
     let answer = client.request(request.body(Full::from(body))?).await?;

@@ -40,16 +40,19 @@ async fn with_the_http_filter() -> Result<()> {
     };
     poll::until("the candidate's requests to be counted", SOON, known).await?;
     rig.shop.v2.behave(Behaviour::Hang(1.0));
-    let decided = async || {
+    let reached = async |stage| {
         let newest = serin.decisions().await?.into_iter().next();
-        Ok(newest.filter(|decision| decision.events.iter().any(|event| event.stage() == DecisionStage::Decided)))
+        Ok(newest.filter(|decision| decision.events.iter().any(|event| event.stage() == stage)))
     };
-    let decided = poll::until("a decision", DECIDED_WITHIN, decided).await?;
+    let decided = poll::until("a decision", DECIDED_WITHIN, || reached(DecisionStage::Decided)).await?;
     for outcome in ["timeout", "reset"] {
         assert_eq!(serin.requests(&[("outcome", outcome)]).await?, 0, "{outcome}: {decided:?}");
     }
     let settled = async || Ok((rig.shop.weight("shop-v2")? == 0).then_some(()));
     poll::until("the rollback to be written", SOON, settled).await?;
+    // That it completes nothing proves nothing: it did not before.
+    let confirmed = poll::until("the rollback to be confirmed", SOON, || reached(DecisionStage::Confirmed)).await?;
+    assert!(confirmed.sources.iter().any(|proxy| proxy.share_before > 0.0), "{confirmed:?}");
     drop(load);
     Ok(())
 }

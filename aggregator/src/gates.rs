@@ -73,13 +73,7 @@ pub fn routes(engine: Handle, guards: bool) -> Router {
     let asking = engine.clone();
     let verdict = move |Path(service): Path<String>, RawQuery(query): RawQuery| async move {
         let asked = Asked { service, candidate: candidate(query.as_deref()) };
-        match current(&asking, &asked).await {
-            Ok(Some(verdict)) => json(&verdict),
-            // For a controller a measurement that fails is not one to be repeated.
-            Ok(None) if guards => json(&asked.not_yet(unguarded(&asked.service))),
-            Ok(None) => unknown(&asked.service, guards).into_response(),
-            Err(answer) => answer.into_response(),
-        }
+        current(&asking, &asked, guards).await.map_or_else(IntoResponse::into_response, |verdict| json(&verdict))
     };
     let hook = |hook: Hook| {
         let engine = engine.clone();
@@ -88,11 +82,7 @@ pub fn routes(engine: Handle, guards: bool) -> Router {
                 Ok(asked) => asked,
                 Err(error) => return (StatusCode::BAD_REQUEST, error),
             };
-            match current(&engine, &asked).await {
-                Ok(Some(verdict)) => answer(hook, &verdict),
-                Ok(None) => unknown(&asked.service, guards),
-                Err(answer) => answer,
-            }
+            current(&engine, &asked, guards).await.map_or_else(|error| error, |verdict| answer(hook, &verdict))
         })
     };
     Router::new()
@@ -103,12 +93,19 @@ pub fn routes(engine: Handle, guards: bool) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX))
 }
 
-/// The verdict of the release that is asked about; `None` for a service that is not known.
-async fn current(engine: &Handle, asked: &Asked) -> Result<Option<Verdict>, (StatusCode, String)> {
+/// The verdict of the release that is asked about. A service that is not known may still come where ReleaseGuards bring services: one that
+/// names no releases does once two of them get requests, which a controller that waits for a yes before the first increase would never see.
+async fn current(engine: &Handle, asked: &Asked, guards: bool) -> Result<Verdict, (StatusCode, String)> {
     let wanted = asked.service.clone();
     let found = engine.ask(move |engine, _| engine.verdicts().find(|verdict| verdict.service == wanted).cloned()).await;
-    let found = found.map_err(|stopped| (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")))?;
-    Ok(found.map(|verdict| asked.of(verdict)))
+    match found.map_err(|stopped| (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")))? {
+        Some(verdict) => Ok(asked.of(verdict)),
+        None if guards => Ok(asked.not_yet(unguarded(&asked.service))),
+        None => {
+            let why = format!("service `{}` is not in the configuration of this serin\n", asked.service);
+            Err((StatusCode::NOT_FOUND, why))
+        }
+    }
 }
 
 impl Asked {
@@ -132,15 +129,6 @@ impl Asked {
 /// What there is to say of a service that is not known, where ReleaseGuards bring services.
 pub(crate) fn unguarded(service: &str) -> String {
     format!("service `{service}` is not guarded yet: no ReleaseGuard of it has a release on trial")
-}
-
-fn unknown(service: &str, guards: bool) -> (StatusCode, String) {
-    let why = if guards {
-        unguarded(service)
-    } else {
-        format!("service `{service}` is not in the configuration of this serin")
-    };
-    (StatusCode::NOT_FOUND, why + "\n")
 }
 
 /// `?candidate=` of an address. Empty is none: that is what a template without a value makes of it.
@@ -190,6 +178,7 @@ fn answer(hook: Hook, verdict: &Verdict) -> (StatusCode, String) {
     let status = if is_yes { StatusCode::OK } else { StatusCode::CONFLICT };
     let condemned = if verdict.condemned { "condemned, " } else { "" };
     let Verdict { service, candidate, sentence, .. } = verdict;
+    let candidate = if candidate.is_empty() { "the candidate" } else { candidate };
     (status, format!("{service}: {candidate} is {condemned}{}: {sentence}\n", verdict.state().word()))
 }
 

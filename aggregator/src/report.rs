@@ -77,6 +77,8 @@ pub struct SeriesKey {
 pub struct Waiting {
     /// When they did.
     pub at: UnixMicros,
+    /// The workload that their proxy is of; empty where it is not known.
+    pub workload: Arc<str>,
     /// By the series they will be counted in, whose outcome is not known yet: how long they have waited, 1 s and longer.
     pub ages: Vec<(SeriesKey, Counts)>,
 }

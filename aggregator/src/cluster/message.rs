@@ -99,7 +99,7 @@ pub(super) fn encode_waiting(reporter: &ReporterId, waiting: &Waiting) -> Vec<(P
     }
     let message = |(partition, (vantage, in_flight))| {
         let heartbeat = ReportRequest {
-            reporter: Some(hello(reporter, "", vantage, 1)),
+            reporter: Some(hello(reporter, &waiting.workload, vantage, 1)),
             interval_ms: 1_000,
             in_flight,
             in_flight_unix_us: waiting.at.0,
@@ -244,8 +244,11 @@ mod tests {
     fn what_waits_comes_back() {
         let stored = stored(1, &[]);
         let key = SeriesKey { outcome: Outcome::Unspecified, ..(*counted("shop", 1, 1).series).clone() };
-        let waiting =
-            Waiting { at: UnixMicros(77), ages: vec![(key, Counts::from_iter([(Bucket::of(Micros(2_000_000)), 4)]))] };
+        let waiting = Waiting {
+            at: UnixMicros(77),
+            workload: "shop/w".into(),
+            ages: vec![(key, Counts::from_iter([(Bucket::of(Micros(2_000_000)), 4)]))],
+        };
         let messages = encode_waiting(&stored.reporter, &waiting);
         assert_eq!(messages.len(), 1);
         assert_eq!(decode_waiting(&messages[0].1).unwrap(), (stored.reporter, waiting));

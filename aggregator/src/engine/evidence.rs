@@ -105,7 +105,7 @@ impl Routes {
 }
 
 /// Whether a series was measured for this service, where it is judged.
-fn belongs(service: &Service, series: &SeriesKey) -> bool {
+pub(super) fn belongs(service: &Service, series: &SeriesKey) -> bool {
     series.service == service.name && series.vantage == service.vantage
 }
 
@@ -125,6 +125,12 @@ pub(super) fn is_fresh(service: &Service, slices: &Slices, now: UnixMicros) -> b
         .rev()
         .map(|second| slices.second(second))
         .any(|seen| seen.deltas().any(|delta| is_its(delta.series)) || seen.waiting().any(|(series, _)| is_its(series)))
+}
+
+/// Whether the candidate was sent requests: some ended in this second, or wait at the end of it. One that never answers only has the latter.
+pub(super) fn gets_requests(service: &Service, seen: &Second) -> bool {
+    let is_its = |series: &SeriesKey| belongs(service, series) && series.release == service.candidate;
+    seen.deltas().any(|delta| is_its(delta.series)) || seen.waiting().any(|(series, _)| is_its(series))
 }
 
 /// Which arm a release counts for, if any.

@@ -289,17 +289,16 @@ impl Guard {
         }
         let seen = slices.second(second);
         self.recent.push(shares::of(&self.service, second, seen, UnixMicros(0)));
-        let served =
-            seen.deltas().any(|d| evidence::is_of(&self.service, &d) && d.series.release == self.service.candidate);
+        let gets_requests = evidence::gets_requests(&self.service, seen);
         let over = |t: &Running| second.saturating_sub(t.last_candidate) > TRIAL_ENDS_AFTER_S;
         if self.trial.as_ref().is_some_and(over) {
             self.begin_anew("no requests for 15 min, the trial is over", now);
         }
-        if served && self.trial.is_none() {
+        if gets_requests && self.trial.is_none() {
             self.trial = Some(Running::begin(&self.service, &self.learned, &self.starts, second, slices));
         }
         let Some(running) = &mut self.trial else { return Vec::new() };
-        if served {
+        if gets_requests {
             running.last_candidate = second;
         }
         let settled = self.weight.filter(|(_, since)| now.since(*since) >= WEIGHT_SETTLES);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serin_proto::v1::Vantage;
-use serin_sketch::Bucket;
+use serin_sketch::{Bucket, Micros};
 
 use super::evidence;
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 
 /// Proxies told apart in one second: at 100 B each, ten seconds of them are 1 MB for a service on trial. The others count in the whole.
 const PROXIES_MAX: usize = 1_000;
+/// Requests under way are told of once they have waited for a second: those of up to two seconds are the ones of one second.
+const WAITED_MAX: Micros = Micros(2_000_000);
 /// How many past seconds the split before a write is taken from.
 pub(super) const SECONDS: usize = 10;
 
@@ -141,6 +143,34 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
         // What was read from disk after a restart does not say who sent it.
         if delta.series.vantage != Vantage::Inbound && !origin.node.is_empty() {
             shares.add(&origin.node, &origin.workload, split);
+        }
+    }
+    let sent = sent(service, seen);
+    shares.whole.candidate = shares.whole.candidate.max(sent.whole.candidate);
+    for (node, sent) in sent.by {
+        let candidate = sent.split.candidate.saturating_sub(shares.of(&node).candidate);
+        shares.add(&node, &sent.workload, Split { candidate, others: 0 });
+    }
+    shares
+}
+
+/// What the candidate was sent in the second before and has not answered. Where nothing ends this is all that is seen of it, and it is
+/// never more than what is sent in a second: the larger of the two numbers counts, because most of what ends has also waited.
+fn sent(service: &Service, seen: &Second) -> Shares {
+    let mut shares = Shares::default();
+    let all = seen.waiting_by_reporter();
+    let all = all.flat_map(|(reporter, waiting)| waiting.ages.iter().map(move |waits| (reporter, waiting, waits)));
+    for (reporter, waiting, (series, ages)) in all {
+        let candidate = ages.iter().filter(|(age, _)| age.lower() < WAITED_MAX).map(|(_, n)| n).sum();
+        if candidate == 0 || series.service != service.name || series.release != service.candidate {
+            continue;
+        }
+        let split = Split { candidate, others: 0 };
+        if evidence::belongs(service, series) {
+            shares.whole = shares.whole.plus(split);
+        }
+        if series.vantage != Vantage::Inbound {
+            shares.add(&reporter.node_id, &waiting.workload, split);
         }
     }
     shares

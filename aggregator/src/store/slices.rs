@@ -35,7 +35,7 @@ pub struct Second {
     /// What was counted, by report.
     reports: Vec<(Origin, Arc<Deltas>)>,
     /// What each reporter said last of what waits for a response.
-    waiting: BTreeMap<ReporterId, Vec<(SeriesKey, Counts)>>,
+    waiting: BTreeMap<ReporterId, Waiting>,
 }
 
 /// A second of which nothing is known.
@@ -54,12 +54,17 @@ impl Second {
 
     /// What waits for a response, by series and age.
     pub fn waiting(&self) -> impl Iterator<Item = &(SeriesKey, Counts)> {
-        self.waiting.values().flatten()
+        self.waiting.values().flat_map(|waiting| &waiting.ages)
+    }
+
+    /// The same of each reporter.
+    pub fn waiting_by_reporter(&self) -> impl Iterator<Item = (&ReporterId, &Waiting)> {
+        self.waiting.iter()
     }
 
     /// What it takes in memory, nearly.
     fn bytes(&self) -> usize {
-        let waiting: usize = self.waiting.values().map(|ages| bytes_of(ages)).sum();
+        let waiting: usize = self.waiting.values().map(|waiting| bytes_of(&waiting.ages)).sum();
         self.reports.iter().map(|(_, deltas)| deltas.bytes()).sum::<usize>() + waiting
     }
 }
@@ -95,8 +100,8 @@ impl Slices {
         let second = Self::second_of(waiting.at, Duration::from_secs(1), now);
         self.change(second, now, |kept| {
             let now = bytes_of(&waiting.ages);
-            let before = kept.waiting.insert(reporter.clone(), waiting.ages);
-            (before.map_or(0, |before| bytes_of(&before)), now)
+            let before = kept.waiting.insert(reporter.clone(), waiting);
+            (before.map_or(0, |before| bytes_of(&before.ages)), now)
         });
     }
 
@@ -105,7 +110,7 @@ impl Slices {
         for second in self.seconds.values_mut() {
             second.reports.iter_mut().for_each(|(_, deltas)| *deltas = Arc::new(deltas.of(&is_kept)));
             second.reports.retain(|(_, deltas)| deltas.iter().len() > 0);
-            second.waiting.values_mut().for_each(|ages| ages.retain(|(series, _)| is_kept(series)));
+            second.waiting.values_mut().for_each(|waiting| waiting.ages.retain(|(series, _)| is_kept(series)));
         }
         self.minutes.values_mut().for_each(|minute| *minute = minute.of(&is_kept));
         self.minutes.retain(|_, minute| minute.iter().len() > 0);
@@ -281,7 +286,7 @@ mod tests {
         let now = UnixMicros::from_second(101);
         let waiting = |requests| {
             let ages = Counts::from_iter([(serin_sketch::Bucket::of(Micros(1_500_000)), requests)]);
-            Waiting { at: UnixMicros(101_004_000), ages: vec![(key(), ages)] }
+            Waiting { at: UnixMicros(101_004_000), workload: "".into(), ages: vec![(key(), ages)] }
         };
         slices.wait(&reporter, waiting(7), now.plus(Duration::from_millis(5)));
         slices.wait(&reporter, waiting(3), now.plus(Duration::from_millis(9)));
