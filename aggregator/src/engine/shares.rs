@@ -175,3 +175,57 @@ fn sent(service: &Service, seen: &Second) -> Shares {
     }
     shares
 }
+
+#[cfg(test)]
+mod tests {
+    use serin_proto::v1::Outcome;
+    use serin_sketch::Counts;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        report::{Counted, Origin, ReporterId, SeriesKey, Waiting},
+        store::Slices,
+    };
+
+    fn series(release: &str, outcome: Outcome) -> SeriesKey {
+        let [service, route, release] = ["shop", "r", release].map(str::to_owned);
+        SeriesKey { service, route, release, pod: String::new(), outcome, vantage: Vantage::Gateway }
+    }
+
+    /// The shares of second 100: one request to each release by each of these, and three that wait for the candidate at some.
+    fn shares(ended: &[(&str, &str)], waits: &[(&str, &str)]) -> Shares {
+        let yaml = "services: [{name: shop, vantage: gateway, baseline: v1, candidate: v2}]";
+        let service = Config::parse(yaml).unwrap().services.remove(0);
+        let (mut slices, now) = (Slices::new(std::time::Duration::from_secs(60)), UnixMicros::from_second(101));
+        let counts = |n| Counts::from_iter([(Bucket::of(Micros(1_500_000)), n)]);
+        for (node, workload) in ended {
+            let one = |release| Counted {
+                series: Arc::new(series(release, Outcome::Success)),
+                upstream: Counts::new(),
+                total: counts(1),
+                retries: 0,
+            };
+            let origin = Origin { node: (*node).into(), workload: (*workload).into() };
+            slices.add(100, &origin, Arc::new(["v1", "v2"].map(one).into_iter().collect()), now);
+        }
+        for (node, workload) in waits {
+            let reporter = ReporterId { node_id: (*node).into(), boot_nonce: 1, context_id: 1 };
+            let ages = vec![(series("v2", Outcome::Unspecified), counts(3))];
+            slices.wait(&reporter, Waiting { at: now, workload: (*workload).into(), ages }, now);
+        }
+        of(&service, 100, slices.second(100), UnixMicros(0))
+    }
+
+    fn by(shares: &Shares) -> Vec<(&str, &str, u64, u64)> {
+        let all = shares.by.iter();
+        all.map(|(node, sent)| (&**node, &*sent.workload, sent.split.candidate, sent.split.others)).collect()
+    }
+
+    #[test]
+    fn a_proxy_has_the_workload_that_any_of_its_filters_says() {
+        let shares = shares(&[("a", ""), ("a", "ns/w"), ("b", "ns/w"), ("", "")], &[("b", ""), ("c", "ns/x")]);
+        assert_eq!(by(&shares), [("a", "ns/w", 2, 2), ("b", "ns/w", 3, 1), ("c", "ns/x", 3, 0)]);
+        assert_eq!(shares.whole, Split { candidate: 6, others: 4 });
+    }
+}
