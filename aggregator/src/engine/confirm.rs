@@ -12,6 +12,8 @@ mod unit;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serin_sketch::Bucket;
+
 use super::shares::{Recent, Shares, Split};
 use crate::time::UnixMicros;
 use known::Known;
@@ -86,9 +88,11 @@ impl Confirm {
         if self.rest_was_proven {
             self.single_out(shares);
         }
-        self.alone.iter_mut().for_each(|(node, silence)| silence.observe(begin, shares.of(node)));
+        let shown = self.shown(begin.since(self.written));
+        self.alone.iter_mut().for_each(|(node, silence)| silence.observe(begin, shares.of(node), shown));
         let theirs = self.alone.keys().fold(Split::default(), |sum, node| sum.plus(shares.of(node)));
-        self.rest.observe(begin, if self.is_theirs { shares.whole.minus(theirs) } else { shares.whole });
+        let rest = if self.is_theirs { shares.whole.minus(theirs) } else { shares.whole };
+        self.rest.observe(begin, rest, shown);
         self.rest_was_proven |= self.rest.is_proven();
         let is_late = end.since(self.written) >= self.within;
         if self.is_settled() || is_late && self.is_silent_together(end) {
@@ -99,6 +103,15 @@ impl Confirm {
             return Seen::NotInEffect;
         }
         Seen::Waiting
+    }
+
+    /// Which part of requests that were sent right after the write would have been seen so long after it, by how long they lasted before: one
+    /// that is not answered shows when it has timed out.
+    fn shown(&self, after: Duration) -> f64 {
+        let Shares { whole, unanswered, .. } = &self.before;
+        let lasts_longer = |(bucket, _): &(Bucket, u64)| Duration::from(bucket.lower()) > after;
+        let later: u64 = unanswered.iter().filter(lasts_longer).map(|(_, n)| n).sum();
+        1.0 - (later as f64 / whole.candidate.max(1) as f64).min(1.0)
     }
 
     pub(super) fn overdue(&self) -> bool {

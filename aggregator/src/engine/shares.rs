@@ -6,7 +6,7 @@ use std::{
 };
 
 use serin_proto::v1::Vantage;
-use serin_sketch::{Bucket, Micros};
+use serin_sketch::{Bucket, Counts, Micros};
 
 use super::evidence;
 use crate::{
@@ -68,6 +68,8 @@ pub(super) struct Shares {
     pub(super) whole: Split,
     /// By node id. At the inbound vantage a proxy receives them: it is not among these.
     pub(super) by: BTreeMap<Arc<str>, Sent>,
+    /// How long those of the candidate's lasted that were not answered, and that nobody told of while they waited.
+    pub(super) unanswered: Counts,
 }
 
 impl Shares {
@@ -117,6 +119,7 @@ impl Recent {
         for shares in self.0.iter().rev().take(seconds) {
             sum.whole = sum.whole.plus(shares.whole);
             shares.by.iter().for_each(|(node, sent)| sum.add(node, &sent.workload, sent.split));
+            sum.unanswered.merge(&shares.unanswered);
         }
         sum
     }
@@ -139,6 +142,9 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
         let split = if to_candidate { Split { candidate: n, others: 0 } } else { Split { candidate: 0, others: n } };
         if evidence::is_of(service, &delta) {
             shares.whole = shares.whole.plus(split);
+            if to_candidate && !report::was_answered(delta.series.outcome) {
+                shares.unanswered.add_all(delta.timing(Timing::Total));
+            }
         }
         // What was read from disk after a restart does not say who sent it.
         if delta.series.vantage != Vantage::Inbound && !origin.node.is_empty() {
@@ -146,6 +152,9 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
         }
     }
     let sent = sent(service, seen);
+    if sent.whole.candidate > 0 {
+        shares.unanswered = Counts::new();
+    }
     shares.whole.candidate = shares.whole.candidate.max(sent.whole.candidate);
     for (node, sent) in sent.by {
         let candidate = sent.split.candidate.saturating_sub(shares.of(&node).candidate);
@@ -179,7 +188,6 @@ fn sent(service: &Service, seen: &Second) -> Shares {
 #[cfg(test)]
 mod tests {
     use serin_proto::v1::Outcome;
-    use serin_sketch::Counts;
 
     use super::*;
     use crate::{

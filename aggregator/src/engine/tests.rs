@@ -538,6 +538,30 @@ fn a_candidate_that_never_answered_is_condemned() {
     assert!(effects.iter().find_map(confirmed).is_some());
 }
 
+/// As an access logger tells it: each request is known when it has timed out, 15 s after it was sent. Those that are sent after the write
+/// are not seen before, whether there are any or not.
+#[test]
+fn what_times_out_is_no_proof_before_it_could_have() {
+    let seconds = |follows: bool| {
+        let (mut world, _) = World::new(&config(false), vec![]);
+        let times_out = || vec![spread("v1", 1), lasting(15_000_000, "v2", Outcome::Timeout, 50)];
+        let id = world.until(60, &times_out(), roll_back).unwrap();
+        world.step(written(id));
+        let told = |effect: &Effect| {
+            stage(DecisionStage::Confirmed)(effect).or_else(|| stage(DecisionStage::NotInEffect)(effect))
+        };
+        (1..=60).find_map(|second| {
+            let is_sent = second <= 15 || !follows;
+            let deltas = if is_sent { times_out() } else { vec![spread("v1", 1)] };
+            Some((second, world.second(deltas).iter().find_map(told)?))
+        })
+    };
+    let (second, said) = seconds(true).unwrap();
+    assert!((15..=18).contains(&second) && said.starts_with("candidate share 0.0%"), "{second}: {said}");
+    let (second, said) = seconds(false).unwrap();
+    assert!((29..=31).contains(&second) && said.contains("gets 33.3% of the requests"), "{second}: {said}");
+}
+
 /// A weight of half of the requests, of which the candidate completes a quarter.
 #[test]
 fn weights_are_held_against_once_they_have_settled() {

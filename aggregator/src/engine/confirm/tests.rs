@@ -11,7 +11,7 @@ fn split(candidate: u64, others: u64) -> Split {
 }
 
 fn whole(candidate: u64, others: u64) -> Shares {
-    Shares { whole: split(candidate, others), by: BTreeMap::new() }
+    Shares { whole: split(candidate, others), ..Shares::default() }
 }
 
 fn shares<'a>(by: impl IntoIterator<Item = (&'a str, Split)>) -> Shares {
@@ -23,7 +23,8 @@ fn shares_of<'a>(by: impl IntoIterator<Item = (&'a str, &'a str, Split)>) -> Sha
     let sent =
         |(workload, node, split): (&str, &str, Split)| (Arc::from(node), Sent { workload: workload.into(), split });
     let by: BTreeMap<Arc<str>, Sent> = by.into_iter().map(sent).collect();
-    Shares { whole: by.values().fold(Split::default(), |sum, sent| sum.plus(sent.split)), by }
+    let whole = by.values().fold(Split::default(), |sum, sent| sum.plus(sent.split));
+    Shares { whole, by, ..Shares::default() }
 }
 
 fn after(shares: Shares, within_s: u64) -> Confirm {
