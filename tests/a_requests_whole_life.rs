@@ -27,7 +27,9 @@ fn request() -> Request {
 
 fn start(attachment: &str) -> Result<Vm> {
     let mut vm = Vm::load()?;
-    vm.around().request.text("xds.node.id", "pod-7");
+    let around = vm.around();
+    around.request.text("xds.node.id", "pod-7").text("xds.node.metadata.NAMESPACE", "shop");
+    around.request.text("xds.node.metadata.WORKLOAD_NAME", "checkout").text("xds.node.cluster", "checkout.shop");
     vm.configure(1, &plugin(attachment))?;
     Ok(vm)
 }
@@ -49,6 +51,7 @@ fn told(attachment: Attachment, upstream: u32, total: u32, requests: u64) -> Rep
             attachment: attachment as i32,
             filter_version: env!("CARGO_PKG_VERSION").to_owned(),
             first_sequence: 1,
+            workload: "shop/checkout".to_owned(),
         }),
         sequence: 1,
         interval_start_unix_us: BEGIN_US,
@@ -126,6 +129,32 @@ fn with_the_http_filter() -> Result<()> {
     assert_eq!(sent(&mut vm), [waits]);
     let state = vm.around().sent.first().and_then(|(_, message)| message.state).context("no state")?;
     assert_eq!((state.active_requests, state.oldest_active_ms), (1, 1_000), "the other one is under way");
+    Ok(())
+}
+
+/// Istio says the workload; elsewhere the node's cluster is it; and no name is longer than what the aggregator takes.
+#[test]
+fn who_it_is_for() -> Result<()> {
+    let long = "w".repeat(250);
+    let cases: [(&[(&str, &str)], &str); 7] = [
+        (&[], ""),
+        (&[("cluster", "local")], "local"),
+        (&[("cluster", "local"), ("metadata.NAMESPACE", "shop"), ("metadata.WORKLOAD_NAME", "cart")], "shop/cart"),
+        (&[("cluster", "local"), ("metadata.NAMESPACE", "shop")], "local"),
+        (&[("cluster", "local"), ("metadata.NAMESPACE", "shop"), ("metadata.WORKLOAD_NAME", "")], "local"),
+        (&[("metadata.NAMESPACE", "shop-ns"), ("metadata.WORKLOAD_NAME", &long)], ""),
+        (&[("cluster", &"c".repeat(257))], ""),
+    ];
+    for (node, want) in cases {
+        let mut vm = Vm::load()?;
+        for (key, value) in node {
+            vm.around().request.text(&format!("xds.node.{key}"), value);
+        }
+        vm.configure(1, &plugin("access_log"))?;
+        second(&mut vm)?;
+        let told = vm.around().sent.first().and_then(|(_, message)| message.reporter.clone());
+        assert_eq!(told.context("no reporter")?.workload, want, "{node:?}");
+    }
     Ok(())
 }
 

@@ -113,6 +113,7 @@ fn report(sequence: u64, boot_nonce: u64, slower: u64) -> ReportRequest {
             attachment: Attachment::AccessLog.into(),
             filter_version: "test".to_owned(),
             first_sequence: 1,
+            workload: String::new(),
         }),
         sequence,
         interval_start_unix_us: (now.as_micros() as u64).saturating_sub(1_000_000),

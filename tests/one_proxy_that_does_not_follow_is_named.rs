@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 use serin_proto::v1::{Decision, DecisionStage, SourceState};
 use support::{
@@ -19,12 +19,15 @@ const SOON: Duration = Duration::from_secs(60);
 /// 400 and 20 requests a second for as long as the test may take.
 const SECONDS: u64 = 300;
 
-/// An Envoy by another name, whose routes are its own.
+/// An Envoy by another name, whose routes are its own. Both are of one workload.
 async fn client(shop: &Shop, serin: &Serin, name: &str, routes: &Path) -> Result<Envoy> {
     let dir = shop.dir().join(name);
     fs::create_dir_all(&dir)?;
     let bootstrap = shop.bootstrap(ACCESS_LOG, serin.grpc)?.routes(routes)?;
-    let bootstrap = bootstrap.change(|bootstrap| bootstrap["node"]["id"] = json!(name));
+    let bootstrap = bootstrap.change(|bootstrap| {
+        let metadata = json!({ "NAMESPACE": "shop", "WORKLOAD_NAME": "client" });
+        bootstrap["node"] = json!({ "id": name, "cluster": "client.shop", "metadata": metadata });
+    });
     Envoy::start(&bootstrap, 1, &dir).await
 }
 
@@ -61,18 +64,26 @@ async fn one_proxy_that_does_not_follow_is_named() -> Result<()> {
     let sentence =
         poll::until("client-7 to be named", DECIDED_WITHIN, async || told(&serin, DecisionStage::NotInEffect).await);
     let (decision, sentence) = sentence.await?;
-    assert!(sentence.contains("client-7 ("), "{sentence}");
+    assert!(sentence.contains("client-7 of shop/client ("), "{sentence}");
     assert!(sentence.contains("of its own) still sends v2 requests; the other 1 stopped within "), "{sentence}");
     let sources = &decision.sources;
-    let states: Vec<_> = sources.iter().map(|source| (source.node_id.as_str(), source.state())).collect();
-    assert_eq!(states, [("client-7", SourceState::Sends), ("client-1", SourceState::Stopped)], "{sources:?}");
-    assert!((1..6_000).contains(&sources[1].stopped_after_ms), "{sources:?}");
+    let states: Vec<_> =
+        sources.iter().map(|source| (source.node_id.as_str(), source.proxies, source.state())).collect();
+    assert_eq!(states, [("", 2, SourceState::Sends), ("client-7", 1, SourceState::Sends)], "{sources:?}");
+    assert!(sources.iter().all(|source| source.workload == "shop/client"), "{sources:?}");
 
     put(&fs::read_to_string(&shop.routes)?, &stale)?;
     let confirmed =
         poll::until("both to be seen to follow", SOON, async || Ok(told(&serin, DecisionStage::Confirmed).await?));
-    let (_, sentence) = confirmed.await?;
+    let (decision, sentence) = confirmed.await?;
     assert!(sentence.contains("s: client-7 after "), "{sentence}");
+    assert!(sentence.contains("s, the other proxy of shop/client within "), "{sentence}");
+    let [workload] = &decision.sources[..] else { bail!("{:?}", decision.sources) };
+    assert_eq!(
+        (workload.workload.as_str(), workload.proxies, workload.state()),
+        ("shop/client", 2, SourceState::Stopped)
+    );
+    assert!(workload.stopped_after_ms > 6_000, "{workload:?}");
     let (many, few) = (many.stop(SOON).await, few.stop(SOON).await);
     serin.counts(many.sent + few.sent, SOON).await
 }

@@ -62,6 +62,7 @@ async fn start() -> Result<(Running, Load)> {
         Ok(proxy.ended.filter(|ended| *ended > RATE_PER_S))
     };
     poll::until("Envoy to push its count", SOON, agreed).await?;
+    assert_eq!(proxy(&running.serin).await?.workload, "local", "the cluster of its node");
     Ok((running, load))
 }
 

@@ -35,6 +35,24 @@ pub struct Reporter {
     pub version: Arc<str>,
     /// The lowest sequence it still holds.
     pub first_sequence: u64,
+    /// The workload that its proxy is of; empty where it is not known.
+    pub workload: Arc<str>,
+}
+
+/// Whose counts these are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Envoy's node id; empty where it is not known.
+    pub node: Arc<str>,
+    /// The workload that this proxy is of, mostly `namespace/name`; empty where it is not known.
+    pub workload: Arc<str>,
+}
+
+impl Origin {
+    /// What was read from disk does not say whose it is.
+    pub fn unknown() -> Self {
+        Origin { node: Arc::from(""), workload: Arc::from("") }
+    }
 }
 
 /// What a histogram is kept for.
@@ -59,6 +77,8 @@ pub struct SeriesKey {
 pub struct Waiting {
     /// When they did.
     pub at: UnixMicros,
+    /// The workload that their proxy is of; empty where it is not known.
+    pub workload: Arc<str>,
     /// By the series they will be counted in, whose outcome is not known yet: how long they have waited, 1 s and longer.
     pub ages: Vec<(SeriesKey, Counts)>,
 }

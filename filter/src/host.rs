@@ -7,6 +7,9 @@ use crate::{
 };
 use serin_proto::v1::Outcome;
 
+/// The aggregator refuses longer ones.
+const NAME_BYTES_MAX: usize = 256;
+
 /// `request.duration`: first byte received until the end, in nanoseconds.
 pub(crate) fn duration_ns(callback: &Callback) -> Option<i64> {
     number(callback, b"request\0duration").map(u64::cast_signed)
@@ -93,8 +96,22 @@ pub(crate) fn node_metadata(callback: &Callback, path: &[String]) -> Option<Vec<
 
 /// This Envoy's node id, as the wire takes it.
 pub(crate) fn node_id(callback: &Callback) -> String {
-    let id = callback.property(b"xds\0node\0id").map(String::from_utf8_lossy);
-    id.filter(|id| !id.is_empty() && id.len() <= 256).map_or_else(|| "unknown".to_owned(), |id| id.into_owned())
+    name(callback.property(b"xds\0node\0id")).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The workload that this Envoy is of, as the wire takes it: Istio says it, else the node's cluster does.
+pub(crate) fn workload(callback: &Callback) -> String {
+    let of_istio = |key: &str| name(callback.property(format!("xds\0node\0metadata\0{key}").as_bytes()));
+    let full =
+        of_istio("NAMESPACE").zip(of_istio("WORKLOAD_NAME")).map(|(namespace, name)| format!("{namespace}/{name}"));
+    let fitting = full.filter(|full| full.len() <= NAME_BYTES_MAX);
+    fitting.or_else(|| name(callback.property(b"xds\0node\0cluster"))).unwrap_or_default()
+}
+
+/// A name, where there is one that the wire takes.
+fn name(bytes: Option<&[u8]>) -> Option<String> {
+    let name = String::from_utf8_lossy(bytes?);
+    (1..=NAME_BYTES_MAX).contains(&name.len()).then(|| name.into_owned())
 }
 
 /// A number: eight bytes, little endian.

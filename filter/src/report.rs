@@ -168,6 +168,7 @@ mod tests {
             attachment: Attachment::AccessLog as i32,
             filter_version: "0.1.0".to_owned(),
             first_sequence: 1,
+            workload: String::new(),
         }
     }
 
@@ -208,6 +209,10 @@ mod tests {
         let heartbeat = [0x19, 8, 7, 6, 5, 4, 3, 2, 1, 0x20, 0xe8, 0x07, 0x38, 5];
         let none = Beside::default();
         assert_eq!(encoder.heartbeat(INTERVAL, Delivered { requests: 5, overflow: 0 }, none), heartbeat);
+        // Where the workload is known it comes after all that was there before: 8 workload.
+        let named = Reporter { workload: "a/b".to_owned(), ..reporter() };
+        let told = [&[0x0a, 32], &first[2..29], &[0x42, 3, b'a', b'/', b'b'], &heartbeat[..12]].concat();
+        assert_eq!(Encoder::new(named).heartbeat(INTERVAL, Delivered::default(), Beside::default()), told);
         let state = ReporterState { interval_ms: 1_000, tick_us: 300, sent_bytes: 5, ..ReporterState::default() };
         // 9 state: interval_ms, tick_us, sent_bytes.
         let told = [&heartbeat[..12], &[0x4a, 8, 0x08, 0xe8, 0x07, 0x10, 0xac, 0x02, 0x18, 5]].concat();

@@ -169,6 +169,7 @@ impl Vm {
             attachment: config.attachment as i32,
             filter_version: env!("CARGO_PKG_VERSION").to_owned(),
             first_sequence: 0,
+            workload: host::workload(callback),
         };
         let metadata = |path: &[String]| host::node_metadata(callback, path);
         let labels = Labels::new(config.sources.clone(), &node_id, metadata);

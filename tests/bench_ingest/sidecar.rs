@@ -96,6 +96,7 @@ fn report(at: usize, sequence: u64, requests_before: u64, deltas: &[SeriesDelta]
             attachment: Attachment::AccessLog.into(),
             filter_version: "bench".into(),
             first_sequence: 1,
+            workload: String::new(),
         });
         report.new_series = (0..SERIES).map(|id| series(at, id)).collect();
     }

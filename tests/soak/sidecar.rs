@@ -76,6 +76,7 @@ fn first(at: usize, Contents { series, both_timings }: Contents) -> ReportReques
             attachment: Attachment::AccessLog.into(),
             filter_version: "soak".into(),
             first_sequence: 1,
+            workload: String::new(),
         }),
         sequence: 1,
         interval_start_unix_us: now_us() - 1_000_000,

@@ -118,6 +118,7 @@ pub fn gateway(node_id: &str, first_sequence: u64) -> Reporter {
         attachment: Attachment::AccessLog.into(),
         filter_version: "test".to_owned(),
         first_sequence,
+        workload: String::new(),
     }
 }
 

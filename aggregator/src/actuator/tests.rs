@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     engine::{Engine, Logged, Shared, Taken},
     partition,
-    report::{Counted, Deltas, SeriesKey},
+    report::{Counted, Deltas, Origin, SeriesKey},
     shell::{Shell, now},
 };
 
@@ -50,7 +50,7 @@ fn failing() -> Vec<Logged> {
     };
     let deltas: Deltas = [delta("v1", Outcome::Success), delta("v2", Outcome::ServerError)].into_iter().collect();
     let (last, deltas) = (now().second(), Arc::new(deltas));
-    (last - 60..=last).map(|second| Logged { second, node: Arc::from(""), deltas: Arc::clone(&deltas) }).collect()
+    (last - 60..=last).map(|second| Logged { second, origin: Origin::unknown(), deltas: Arc::clone(&deltas) }).collect()
 }
 
 /// Another aggregator decided first and did not come to write it, and we got its partition back.

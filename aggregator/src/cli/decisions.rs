@@ -60,6 +60,24 @@ mod tests {
                     share: 0.085,
                     stopped_after_ms: 0,
                     proxies: 1,
+                    workload: String::new(),
+                },
+                Source {
+                    state: SourceState::Sends.into(),
+                    share_before: 0.1,
+                    share: 0.001,
+                    proxies: 13,
+                    workload: "shop/client".into(),
+                    ..Source::default()
+                },
+                Source {
+                    node_id: "client-9".into(),
+                    state: SourceState::Gone.into(),
+                    share_before: 0.1,
+                    stopped_after_ms: 1_000,
+                    proxies: 1,
+                    workload: "shop/mobile".into(),
+                    ..Source::default()
                 },
                 Source {
                     state: SourceState::Stopped.into(),
@@ -75,6 +93,8 @@ mod tests {
                     \x20 1970-01-01T00:00:01.000Z  decided        p99 slower: 1.50x\n\
                     \x20 1970-01-01T00:00:02.300Z  not in effect  v2 still gets 40.0%\n\
                     \x20   client-7: sends, 9.0% before, 8.5% now\n\
+                    \x20   shop/client, 13 proxies: sends, 10.0% before, 0.1% now\n\
+                    \x20   shop/mobile, client-9: gone after 1.0 s, 10.0% before, 0.0% now\n\
                     \x20   12 other proxies: stopped after 2.1 s, 10.0% before, 0.0% now\n";
         assert_eq!(show(&decision), want);
     }

@@ -30,10 +30,13 @@ fn show(proxies: &[Proxy]) -> String {
     if proxies.is_empty() {
         return "no proxy has reported\n".to_owned();
     }
-    let width = proxies.iter().map(|proxy| proxy.node_id.len()).max().unwrap_or_default().max(5);
+    let width = |of: fn(&Proxy) -> &str, title: &str| {
+        proxies.iter().map(|proxy| of(proxy).len()).max().unwrap_or_default().max(title.len())
+    };
+    let (id, of) = (width(|proxy| &proxy.node_id, "proxy"), width(|proxy| &proxy.workload, "workload"));
     let mut shown = format!(
-        "{:<width$}  {:>7}  {:>13}  {:>13}  {:>9}  {:>7}  {:>7}  last seen\n",
-        "proxy", "workers", "counted", "Envoy's", "missing", "backlog", "tick"
+        "{:<id$}  {:<of$}  {:>7}  {:>13}  {:>13}  {:>9}  {:>7}  {:>7}  last seen\n",
+        "proxy", "workload", "workers", "counted", "Envoy's", "missing", "backlog", "tick"
     );
     for proxy in proxies {
         let ended = proxy.ended.map_or_else(|| "?".to_owned(), thousands);
@@ -41,8 +44,9 @@ fn show(proxies: &[Proxy]) -> String {
         let state = proxy.state.unwrap_or_default();
         let _ = writeln!(
             shown,
-            "{:<width$}  {:>7}  {:>13}  {ended:>13}  {missing:>9}  {:>7}  {:>5}us  {}",
+            "{:<id$}  {:<of$}  {:>7}  {:>13}  {ended:>13}  {missing:>9}  {:>7}  {:>5}us  {}",
             proxy.node_id,
+            if proxy.workload.is_empty() { "-" } else { &proxy.workload },
             proxy.reporters_alive,
             thousands(proxy.counted),
             state.backlog_reports,
@@ -67,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_stands_out() {
-        let proxy = |node_id: &str, ended, missing| Proxy {
+        let proxy = |node_id: &str, workload: &str, ended, missing| Proxy {
             node_id: node_id.into(),
             reporters_alive: 3,
             counted: 1_200,
@@ -76,15 +80,16 @@ mod tests {
             last_seen_unix_us: 1_000_000,
             state: None,
             reporters: Vec::new(),
+            workload: workload.into(),
         };
-        let shown = show(&[proxy("gateway-1", Some(1_234), 34), proxy("gateway-2", None, 0)]);
+        let shown = show(&[proxy("gateway-1", "shop/gateway", Some(1_234), 34), proxy("gateway-2", "", None, 0)]);
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(
             lines[..3],
             [
-                "proxy      workers        counted        Envoy's    missing  backlog     tick  last seen",
-                "gateway-1        3          1,200          1,234         34        0      0us  1970-01-01T00:00:01.000Z",
-                "gateway-2        3          1,200              ?          ?        0      0us  1970-01-01T00:00:01.000Z",
+                "proxy      workload      workers        counted        Envoy's    missing  backlog     tick  last seen",
+                "gateway-1  shop/gateway        3          1,200          1,234         34        0      0us  1970-01-01T00:00:01.000Z",
+                "gateway-2  -                   3          1,200              ?          ?        0      0us  1970-01-01T00:00:01.000Z",
             ]
         );
         assert!(lines[3].starts_with("Missing requests were served") && lines[4].starts_with("?: Envoy pushes no"));

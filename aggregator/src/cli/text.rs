@@ -18,10 +18,15 @@ pub(super) fn odds(ln: f64) -> String {
     }
 }
 
-/// A proxy that sends requests, and what became of those to the candidate.
+/// A workload or proxy that sends requests, and what became of those to the candidate.
 pub(super) fn source(source: &Source) -> String {
-    let who =
-        if source.node_id.is_empty() { format!("{} other proxies", source.proxies) } else { source.node_id.clone() };
+    let Source { node_id, workload, proxies, .. } = source;
+    let who = match (workload.as_str(), node_id.as_str()) {
+        ("", "") => format!("{proxies} other proxies"),
+        ("", node) => node.to_owned(),
+        (workload, "") => format!("{workload}, {proxies} proxies"),
+        (workload, node) => format!("{workload}, {node}"),
+    };
     let state = source.state().word();
     let since = match source.state() {
         SourceState::Sends | SourceState::Unspecified => String::new(),

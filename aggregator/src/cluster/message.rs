@@ -15,7 +15,7 @@ use crate::{
     engine::{Logged, Stored},
     ingest::validate::{Accepted, Refusal, Session},
     partition::{self, Partition},
-    report::{Delta, ReporterId, SeriesKey, Waiting},
+    report::{Delta, Origin, ReporterId, SeriesKey, Waiting},
     store::Slices,
     time::UnixMicros,
 };
@@ -81,7 +81,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<FromLog>, Unreadable> {
         let second = Slices::second_of(report.interval_end, report.interval, UnixMicros(u64::MAX));
         let mut deltas = Arc::unwrap_or_clone(report.deltas);
         deltas.intern(|series| Arc::clone(known.entry(Arc::clone(series)).or_insert_with(|| Arc::clone(series))));
-        let counted = Logged { second, node: Arc::clone(&reporter.id.node_id), deltas: Arc::new(deltas) };
+        let origin = Origin { node: Arc::clone(&reporter.id.node_id), workload: reporter.workload };
+        let counted = Logged { second, origin, deltas: Arc::new(deltas) };
         Ok(FromLog { reporter: reporter.id, floor: reporter.first_sequence, sequence: report.sequence, counted })
     });
     reports.collect()
@@ -98,7 +99,7 @@ pub(super) fn encode_waiting(reporter: &ReporterId, waiting: &Waiting) -> Vec<(P
     }
     let message = |(partition, (vantage, in_flight))| {
         let heartbeat = ReportRequest {
-            reporter: Some(hello(reporter, vantage, 1)),
+            reporter: Some(hello(reporter, &waiting.workload, vantage, 1)),
             interval_ms: 1_000,
             in_flight,
             in_flight_unix_us: waiting.at.0,
@@ -127,7 +128,7 @@ fn report(stored: &Stored, deltas: &[Delta<'_>]) -> ReportRequest {
     let some = |wire: v1::Distribution| (!wire.counts.is_empty()).then_some(wire);
     let ids = 0..deltas.len() as u32;
     ReportRequest {
-        reporter: Some(hello(&stored.reporter, vantage, stored.floor)),
+        reporter: Some(hello(&stored.reporter, &stored.workload, vantage, stored.floor)),
         sequence: stored.sequence,
         interval_start_unix_us: UnixMicros::from_second(stored.second).0,
         interval_ms: 1_000,
@@ -149,7 +150,7 @@ fn series(id: u32, key: &SeriesKey) -> v1::Series {
     v1::Series { id, service, route, release, pod, outcome: outcome.into() }
 }
 
-fn hello(reporter: &ReporterId, vantage: Vantage, floor: u64) -> v1::Reporter {
+fn hello(reporter: &ReporterId, workload: &str, vantage: Vantage, floor: u64) -> v1::Reporter {
     v1::Reporter {
         node_id: reporter.node_id.to_string(),
         boot_nonce: reporter.boot_nonce,
@@ -159,6 +160,7 @@ fn hello(reporter: &ReporterId, vantage: Vantage, floor: u64) -> v1::Reporter {
         attachment: Attachment::AccessLog.into(),
         filter_version: String::new(),
         first_sequence: floor,
+        workload: workload.to_owned(),
     }
 }
 
@@ -193,7 +195,7 @@ mod tests {
     fn stored(sequence: u64, counted: &[&Counted]) -> Stored {
         let deltas = deltas(counted);
         let reporter = ReporterId { node_id: "n".into(), boot_nonce: 7, context_id: 2 };
-        Stored { stream: StreamId(1), reporter, sequence, floor: 4, second: 1_000, deltas }
+        Stored { stream: StreamId(1), reporter, workload: "shop/w".into(), sequence, floor: 4, second: 1_000, deltas }
     }
 
     #[test]
@@ -207,10 +209,24 @@ mod tests {
             reporter: batch[0].reporter.clone(),
             floor: 4,
             sequence,
-            counted: Logged { second: 1_000, node: "n".into(), deltas: deltas(&[counted]) },
+            counted: Logged { second: 1_000, origin: origin("shop/w"), deltas: deltas(&[counted]) },
         };
         assert_eq!(read("shop"), [from_log(5, &shop), from_log(6, &shop)]);
         assert_eq!(read("cart"), [from_log(5, &cart)]);
+    }
+
+    fn origin(workload: &str) -> Origin {
+        Origin { node: "n".into(), workload: workload.into() }
+    }
+
+    /// As an aggregator of an earlier version wrote it.
+    #[test]
+    fn what_does_not_say_its_workload_is_read_all_the_same() {
+        let stored = Stored { workload: "".into(), ..stored(5, &[&counted("shop", 40_000, 3)]) };
+        let [(_, bytes)] = &encode(&[stored])[..] else { panic!("one message") };
+        let told = LoggedReports::decode(bytes.as_slice()).unwrap().reports.remove(0).reporter.unwrap();
+        assert_eq!(told.encoded_len(), 20, "node_id 3, boot_nonce 9, and 2 each for four numbers");
+        assert_eq!(decode(bytes).unwrap()[0].counted.origin, origin(""));
     }
 
     #[test]
@@ -228,8 +244,11 @@ mod tests {
     fn what_waits_comes_back() {
         let stored = stored(1, &[]);
         let key = SeriesKey { outcome: Outcome::Unspecified, ..(*counted("shop", 1, 1).series).clone() };
-        let waiting =
-            Waiting { at: UnixMicros(77), ages: vec![(key, Counts::from_iter([(Bucket::of(Micros(2_000_000)), 4)]))] };
+        let waiting = Waiting {
+            at: UnixMicros(77),
+            workload: "shop/w".into(),
+            ages: vec![(key, Counts::from_iter([(Bucket::of(Micros(2_000_000)), 4)]))],
+        };
         let messages = encode_waiting(&stored.reporter, &waiting);
         assert_eq!(messages.len(), 1);
         assert_eq!(decode_waiting(&messages[0].1).unwrap(), (stored.reporter, waiting));

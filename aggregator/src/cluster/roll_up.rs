@@ -150,7 +150,7 @@ mod tests {
     use serin_sketch::{Bucket, Micros};
 
     use super::*;
-    use crate::report::Counted;
+    use crate::report::{Counted, Origin};
 
     fn logged(second: u64, route: &str, us: u64) -> Logged {
         let series = SeriesKey {
@@ -163,7 +163,7 @@ mod tests {
         };
         let total = Counts::from_iter([(Bucket::of(Micros(us)), 2)]);
         let counted = Counted { series: Arc::new(series), upstream: Counts::new(), total, retries: 1 };
-        Logged { second, node: "n".into(), deltas: Arc::new([counted].into_iter().collect()) }
+        Logged { second, origin: Origin::unknown(), deltas: Arc::new([counted].into_iter().collect()) }
     }
 
     #[test]

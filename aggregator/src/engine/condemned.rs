@@ -219,7 +219,8 @@ impl Condemned {
         let told = match seen {
             Some((Seen::Zero { after }, _)) => {
                 self.list_sources();
-                let how = self.confirm.take().map(|confirm| confirm.how()).unwrap_or_default();
+                let how = self.confirm.take().map(|confirm| confirm.how(&confirm.lately(&self.recent)));
+                let how = how.unwrap_or_default();
                 self.served = 0;
                 Some((DecisionStage::Confirmed, sentence::zero(service, after, &how, self.in_place, is_left)))
             }

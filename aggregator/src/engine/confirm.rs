@@ -2,14 +2,21 @@
 //!
 //! Each proxy that sends requests takes new routes over by itself, or does not. So each one whose requests are enough for that has to
 //! be silent for long enough by itself; the others are silent together, and so is each of them that is seen to send some afterwards.
+//! What came of it is told by workload, where proxies say theirs.
 
+mod known;
 mod silence;
+mod sources;
 mod told;
+mod unit;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serin_sketch::Bucket;
+
 use super::shares::{Recent, Shares, Split};
 use crate::time::UnixMicros;
+use known::Known;
 use silence::{EXPECTED_MIN, Silence};
 pub(super) use told::few;
 
@@ -42,6 +49,7 @@ pub(super) struct Confirm {
     is_theirs: bool,
     before: Shares,
     seconds: usize,
+    known: Known,
     alone: BTreeMap<Arc<str>, Silence>,
     /// All others together.
     rest: Silence,
@@ -54,16 +62,19 @@ impl Confirm {
     /// `is_theirs`: whether the whole is what the proxies send, and not what the release's own sidecars receive.
     pub(super) fn new(written: UnixMicros, within: Duration, before: &Recent, is_theirs: bool) -> Self {
         let (seconds, before) = (before.seconds(), before.sum());
-        let mut by_itself: Vec<(&Arc<str>, &Split)> =
-            before.by.iter().filter(|(_, split)| Silence::expects(**split, seconds, within) >= EXPECTED_MIN).collect();
+        let sent = before.by.iter().map(|(node, sent)| (node, sent.split));
+        let mut by_itself: Vec<(&Arc<str>, Split)> =
+            sent.filter(|(_, split)| Silence::expects(*split, seconds, within) >= EXPECTED_MIN).collect();
         by_itself.sort_by_key(|(_, split)| std::cmp::Reverse(split.candidate));
         by_itself.truncate(ALONE_MAX);
-        let silence = |(node, split): (&Arc<str>, &Split)| (Arc::clone(node), Silence::new(*split, seconds));
+        let silence = |(node, split): (&Arc<str>, Split)| (Arc::clone(node), Silence::new(split, seconds));
         let alone: BTreeMap<_, _> = by_itself.into_iter().map(silence).collect();
         let theirs = alone.values().fold(Split::default(), |sum, silence| sum.plus(silence.before));
         let rest = if is_theirs { before.whole.minus(theirs) } else { before.whole };
         let rest = Silence::new(rest, seconds);
-        Confirm { written, within, is_theirs, before, seconds, alone, rest, rest_was_proven: false, overdue: false }
+        let known = Known::before(&before);
+        let (rest_was_proven, overdue) = (false, false);
+        Confirm { written, within, is_theirs, before, seconds, known, alone, rest, rest_was_proven, overdue }
     }
 
     /// Takes one complete second. Says `NotInEffect` once.
@@ -73,12 +84,15 @@ impl Confirm {
         if end <= self.written {
             return Seen::Waiting;
         }
+        self.known.observe(begin, shares);
         if self.rest_was_proven {
             self.single_out(shares);
         }
-        self.alone.iter_mut().for_each(|(node, silence)| silence.observe(begin, shares.of(node)));
+        let shown = self.shown(begin.since(self.written));
+        self.alone.iter_mut().for_each(|(node, silence)| silence.observe(begin, shares.of(node), shown));
         let theirs = self.alone.keys().fold(Split::default(), |sum, node| sum.plus(shares.of(node)));
-        self.rest.observe(begin, if self.is_theirs { shares.whole.minus(theirs) } else { shares.whole });
+        let rest = if self.is_theirs { shares.whole.minus(theirs) } else { shares.whole };
+        self.rest.observe(begin, rest, shown);
         self.rest_was_proven |= self.rest.is_proven();
         let is_late = end.since(self.written) >= self.within;
         if self.is_settled() || is_late && self.is_silent_together(end) {
@@ -89,6 +103,15 @@ impl Confirm {
             return Seen::NotInEffect;
         }
         Seen::Waiting
+    }
+
+    /// Which part of requests that were sent right after the write would have been seen so long after it, by how long they lasted before: one
+    /// that is not answered shows when it has timed out.
+    fn shown(&self, after: Duration) -> f64 {
+        let Shares { whole, unanswered, .. } = &self.before;
+        let lasts_longer = |(bucket, _): &(Bucket, u64)| Duration::from(bucket.lower()) > after;
+        let later: u64 = unanswered.iter().filter(lasts_longer).map(|(_, n)| n).sum();
+        1.0 - (later as f64 / whole.candidate.max(1) as f64).min(1.0)
     }
 
     pub(super) fn overdue(&self) -> bool {
@@ -103,8 +126,7 @@ impl Confirm {
 
     /// One of the rest that sends the candidate requests after the rest was silent did not follow.
     fn single_out(&mut self, shares: &Shares) {
-        let sends = shares.by.iter().filter(|(_, split)| split.candidate > 0);
-        for (node, _) in sends {
+        for (node, _) in shares.senders() {
             if self.alone.len() < ALONE_MAX && !self.alone.contains_key(node) {
                 let before = self.before.of(node);
                 self.alone.insert(Arc::clone(node), Silence::new(before, self.seconds));

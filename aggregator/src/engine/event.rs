@@ -142,6 +142,8 @@ pub struct Stored {
     pub stream: StreamId,
     /// Whose it is.
     pub reporter: ReporterId,
+    /// The workload that its proxy is of. Kept in the log of several aggregators only.
+    pub workload: Arc<str>,
     /// Its number.
     pub sequence: u64,
     /// Below this number all of its reports are acknowledged.

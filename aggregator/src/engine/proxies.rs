@@ -10,30 +10,37 @@ use serin_proto::v1::{self, ProxyReporter};
 use super::Engine;
 use crate::{report::ReporterId, store::ReporterView, time::UnixMicros};
 
+/// What is known of the reporters of one proxy.
+type Views<'a> = Vec<(&'a ReporterId, ReporterView)>;
+
 impl Engine {
     /// Every proxy that was heard of with its reporters, those with missing requests first.
     pub fn proxies(&self, now: UnixMicros) -> Vec<v1::Proxy> {
-        let mut by_node: BTreeMap<&Arc<str>, (UnixMicros, Vec<ProxyReporter>)> = BTreeMap::new();
+        let mut by_node: BTreeMap<&Arc<str>, (UnixMicros, Views<'_>)> = BTreeMap::new();
         for (node, last_seen) in self.proxies.nodes() {
             by_node.insert(node, (last_seen, Vec::new()));
         }
         for (id, view) in self.reporters.views(now) {
-            by_node.entry(&id.node_id).or_insert((view.last_seen, Vec::new())).1.push(told(id, view));
+            by_node.entry(&id.node_id).or_insert((view.last_seen, Vec::new())).1.push((id, view));
         }
-        let all = by_node.into_iter().map(|(node, (last_seen, reporters))| self.proxy(node, last_seen, reporters, now));
+        let all = by_node.into_iter().map(|(node, (last_seen, views))| self.proxy(node, last_seen, views, now));
         let mut proxies: Vec<v1::Proxy> = all.collect();
         sort(&mut proxies);
         proxies
     }
 
-    fn proxy(&self, node_id: &str, last_seen: UnixMicros, reporters: Vec<ProxyReporter>, now: UnixMicros) -> v1::Proxy {
+    fn proxy(&self, node_id: &str, last_seen: UnixMicros, views: Views<'_>, now: UnixMicros) -> v1::Proxy {
         let said = self.proxies.ended(node_id, now);
+        // A filter of an earlier version does not say it.
+        let known = views.iter().map(|(_, view)| view).filter(|view| !view.workload.is_empty());
+        let workload = known.max_by_key(|view| view.last_seen).map(|view| view.workload.to_string());
         v1::Proxy {
             node_id: node_id.to_owned(),
             ended: said.map(|(ended, _)| ended),
             missing: said.map_or(0, |(_, missing)| missing),
             last_seen_unix_us: last_seen.0,
-            ..sum(reporters)
+            workload: workload.unwrap_or_default(),
+            ..sum(views.into_iter().map(|(id, view)| told(id, view)).collect())
         }
     }
 }
@@ -116,11 +123,14 @@ fn one(node_id: String, known: &[v1::Proxy]) -> v1::Proxy {
         let elsewhere = merged.counted.saturating_sub(counted(&proxy.reporters));
         proxy.missing.saturating_sub(elsewhere)
     };
+    let named = known.iter().filter(|proxy| !proxy.workload.is_empty());
+    let workload = named.max_by_key(|proxy| proxy.last_seen_unix_us);
     v1::Proxy {
         node_id,
         ended: known.iter().filter_map(|proxy| proxy.ended).max(),
         missing: known.iter().map(missing).max().unwrap_or_default(),
         last_seen_unix_us: known.iter().map(|proxy| proxy.last_seen_unix_us).max().unwrap_or_default(),
+        workload: workload.map(|proxy| proxy.workload.clone()).unwrap_or_default(),
         reporters: Vec::new(),
         ..merged
     }
@@ -170,6 +180,19 @@ mod tests {
         assert_eq!(missing(Vec::new(), theirs()), 0);
         assert_eq!(missing(vec![here("a", 1_134), here("b", 7)], theirs()), 34 + 7);
         assert_eq!(missing(vec![here("a", 1_134), here("b", 7)], Vec::new()), 1_134 + 7);
+    }
+
+    #[test]
+    fn a_workload_is_what_was_said_last() {
+        let said = |workload: &str, second| v1::Proxy {
+            workload: workload.to_owned(),
+            last_seen_unix_us: second,
+            ..proxy("a", None, 0, vec![reporter(1, 5, second)])
+        };
+        let merged =
+            |all: [(&str, u64); 2]| merge(all.map(|(workload, second)| said(workload, second))).remove(0).workload;
+        assert_eq!(merged([("shop/old", 1), ("shop/new", 2)]), "shop/new");
+        assert_eq!(merged([("shop/old", 1), ("", 2)]), "shop/old", "an older filter does not say it");
     }
 
     #[test]

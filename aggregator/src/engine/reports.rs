@@ -26,11 +26,13 @@ impl Engine {
                 self.proxies.delivered(&reporter.node_id, report.requests(), interval, now);
                 let second = Slices::second_of(report.interval_end, report.interval, now);
                 self.backlog.push(report.deltas.bytes(), now);
+                let origin = self.reporters.origin(&reporter);
                 if self.partitions.is_none() {
-                    self.count(second, &reporter.node_id, Arc::clone(&report.deltas), now);
+                    self.count(second, &origin, Arc::clone(&report.deltas), now);
                 }
                 let (sequence, floor) = (report.sequence, self.reporters.durable(&reporter) + 1);
-                Effect::Store(Box::new(Stored { stream, reporter, sequence, floor, second, deltas: report.deltas }))
+                let (workload, deltas) = (origin.workload, report.deltas);
+                Effect::Store(Box::new(Stored { stream, reporter, workload, sequence, floor, second, deltas }))
             }
             Applied::Duplicate => {
                 self.counters.duplicates += 1;

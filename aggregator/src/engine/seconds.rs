@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Effect, Engine, Guard, Remembered};
-use crate::{report::Deltas, time::UnixMicros};
+use crate::{
+    report::{Deltas, Origin},
+    time::UnixMicros,
+};
 
 /// How long after the end of a second its reports may still arrive: reporters tick on the second, so what is
 /// later than this is late, or its clock is wrong.
@@ -39,7 +42,7 @@ impl Engine {
         let first = seconds.first_key_value().map(|(second, _)| *second);
         self.wait_for_guards(now);
         // Who reported it is not kept.
-        let nobody = Arc::from("");
+        let nobody = Origin::unknown();
         seconds
             .into_iter()
             .for_each(|(second, all)| all.into_iter().for_each(|deltas| self.slices.add(second, &nobody, deltas, now)));
@@ -52,7 +55,7 @@ impl Engine {
     }
 
     /// Counts what a report of a proxy has, in its second.
-    pub(super) fn count(&mut self, second: u64, node: &Arc<str>, deltas: Arc<Deltas>, now: UnixMicros) {
+    pub(super) fn count(&mut self, second: u64, origin: &Origin, deltas: Arc<Deltas>, now: UnixMicros) {
         self.counters.applied += 1;
         if second <= self.judged {
             self.counters.late_requests = self.counters.late_requests.saturating_add(deltas.requests());
@@ -61,7 +64,7 @@ impl Engine {
             self.totals.add(&delta);
             self.latencies.add(&delta);
         }
-        self.slices.add(second, node, deltas, now);
+        self.slices.add(second, origin, deltas, now);
     }
 
     pub(super) fn tick(&mut self, now: UnixMicros) -> Vec<Effect> {

@@ -11,7 +11,7 @@ use serin_proto::v1;
 use super::{Effect, Engine, Event};
 use crate::{
     partition::{self, Partition},
-    report::{Deltas, ReporterId, Waiting},
+    report::{Deltas, Origin, ReporterId, Waiting},
     time::UnixMicros,
 };
 
@@ -20,8 +20,8 @@ use crate::{
 pub struct Logged {
     /// The second that it belongs to.
     pub second: u64,
-    /// The proxy that it is of.
-    pub node: Arc<str>,
+    /// Whose it is.
+    pub origin: Origin,
     /// What was counted.
     pub deltas: Arc<Deltas>,
 }
@@ -86,7 +86,7 @@ impl Engine {
             Shared::Took(partition, taken) => return self.take(partition, taken, now),
             Shared::Lost(partition) => self.lose(partition, now),
             Shared::Logged(partition, reports) if is_ours(partition) => {
-                reports.into_iter().for_each(|report| self.count(report.second, &report.node, report.deltas, now));
+                reports.into_iter().for_each(|report| self.count(report.second, &report.origin, report.deltas, now));
             }
             Shared::Waits(partition, reporter, waiting) if is_ours(partition) => {
                 self.slices.wait(&reporter, waiting, now);

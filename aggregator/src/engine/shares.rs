@@ -6,7 +6,7 @@ use std::{
 };
 
 use serin_proto::v1::Vantage;
-use serin_sketch::{Bucket, Micros};
+use serin_sketch::{Bucket, Counts, Micros};
 
 use super::evidence;
 use crate::{
@@ -54,25 +54,44 @@ impl Split {
     }
 }
 
+/// What one proxy sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Empty where it is not known.
+    pub(super) workload: Arc<str>,
+    pub(super) split: Split,
+}
+
 /// How requests were split, as a whole where the service is judged, and by the proxies that send them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shares {
     pub(super) whole: Split,
     /// By node id. At the inbound vantage a proxy receives them: it is not among these.
-    pub(super) by: BTreeMap<Arc<str>, Split>,
+    pub(super) by: BTreeMap<Arc<str>, Sent>,
+    /// How long those of the candidate's lasted that were not answered, and that nobody told of while they waited.
+    pub(super) unanswered: Counts,
 }
 
 impl Shares {
-    fn add(&mut self, node: &Arc<str>, split: Split) {
-        if let Some(sum) = self.by.get_mut(node) {
-            *sum = sum.plus(split);
+    /// What is added later may be of an older filter in the same proxy, which does not say its workload.
+    fn add(&mut self, node: &Arc<str>, workload: &Arc<str>, split: Split) {
+        if let Some(sent) = self.by.get_mut(node) {
+            sent.split = sent.split.plus(split);
+            if sent.workload.is_empty() {
+                sent.workload = Arc::clone(workload);
+            }
         } else if self.by.len() < PROXIES_MAX {
-            self.by.insert(Arc::clone(node), split);
+            self.by.insert(Arc::clone(node), Sent { workload: Arc::clone(workload), split });
         }
     }
 
+    /// Those that sent the candidate requests.
+    pub(super) fn senders(&self) -> impl Iterator<Item = (&Arc<str>, &Sent)> {
+        self.by.iter().filter(|(_, sent)| sent.split.candidate > 0)
+    }
+
     pub(super) fn of(&self, node: &str) -> Split {
-        self.by.get(node).copied().unwrap_or_default()
+        self.by.get(node).map(|sent| sent.split).unwrap_or_default()
     }
 }
 
@@ -99,7 +118,8 @@ impl Recent {
         let mut sum = Shares::default();
         for shares in self.0.iter().rev().take(seconds) {
             sum.whole = sum.whole.plus(shares.whole);
-            shares.by.iter().for_each(|(node, split)| sum.add(node, *split));
+            shares.by.iter().for_each(|(node, sent)| sum.add(node, &sent.workload, sent.split));
+            sum.unanswered.merge(&shares.unanswered);
         }
         sum
     }
@@ -112,7 +132,7 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
     let end = UnixMicros::from_second(second + 1);
     let may_be_later = |bucket: Bucket| end.minus(bucket.lower().into()) >= since;
     let mut shares = Shares::default();
-    for (node, delta) in seen.by_node().filter(|(_, delta)| delta.series.service == service.name) {
+    for (origin, delta) in seen.by_origin().filter(|(_, delta)| delta.series.service == service.name) {
         let n = if report::was_answered(delta.series.outcome) {
             delta.requests()
         } else {
@@ -122,17 +142,23 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
         let split = if to_candidate { Split { candidate: n, others: 0 } } else { Split { candidate: 0, others: n } };
         if evidence::is_of(service, &delta) {
             shares.whole = shares.whole.plus(split);
+            if to_candidate && !report::was_answered(delta.series.outcome) {
+                shares.unanswered.add_all(delta.timing(Timing::Total));
+            }
         }
         // What was read from disk after a restart does not say who sent it.
-        if delta.series.vantage != Vantage::Inbound && !node.is_empty() {
-            shares.add(node, split);
+        if delta.series.vantage != Vantage::Inbound && !origin.node.is_empty() {
+            shares.add(&origin.node, &origin.workload, split);
         }
     }
     let sent = sent(service, seen);
+    if sent.whole.candidate > 0 {
+        shares.unanswered = Counts::new();
+    }
     shares.whole.candidate = shares.whole.candidate.max(sent.whole.candidate);
     for (node, sent) in sent.by {
-        let known = shares.of(&node).candidate;
-        shares.add(&node, Split { candidate: sent.candidate.saturating_sub(known), others: 0 });
+        let candidate = sent.split.candidate.saturating_sub(shares.of(&node).candidate);
+        shares.add(&node, &sent.workload, Split { candidate, others: 0 });
     }
     shares
 }
@@ -141,7 +167,9 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
 /// never more than what is sent in a second: the larger of the two numbers counts, because most of what ends has also waited.
 fn sent(service: &Service, seen: &Second) -> Shares {
     let mut shares = Shares::default();
-    for (node, (series, ages)) in seen.waiting_by_node() {
+    let all = seen.waiting_by_reporter();
+    let all = all.flat_map(|(reporter, waiting)| waiting.ages.iter().map(move |waits| (reporter, waiting, waits)));
+    for (reporter, waiting, (series, ages)) in all {
         let candidate = ages.iter().filter(|(age, _)| age.lower() < WAITED_MAX).map(|(_, n)| n).sum();
         if candidate == 0 || series.service != service.name || series.release != service.candidate {
             continue;
@@ -151,8 +179,61 @@ fn sent(service: &Service, seen: &Second) -> Shares {
             shares.whole = shares.whole.plus(split);
         }
         if series.vantage != Vantage::Inbound {
-            shares.add(node, split);
+            shares.add(&reporter.node_id, &waiting.workload, split);
         }
     }
     shares
+}
+
+#[cfg(test)]
+mod tests {
+    use serin_proto::v1::Outcome;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        report::{Counted, Origin, ReporterId, SeriesKey, Waiting},
+        store::Slices,
+    };
+
+    fn series(release: &str, outcome: Outcome) -> SeriesKey {
+        let [service, route, release] = ["shop", "r", release].map(str::to_owned);
+        SeriesKey { service, route, release, pod: String::new(), outcome, vantage: Vantage::Gateway }
+    }
+
+    /// The shares of second 100: one request to each release by each of these, and three that wait for the candidate at some.
+    fn shares(ended: &[(&str, &str)], waits: &[(&str, &str)]) -> Shares {
+        let yaml = "services: [{name: shop, vantage: gateway, baseline: v1, candidate: v2}]";
+        let service = Config::parse(yaml).unwrap().services.remove(0);
+        let (mut slices, now) = (Slices::new(std::time::Duration::from_secs(60)), UnixMicros::from_second(101));
+        let counts = |n| Counts::from_iter([(Bucket::of(Micros(1_500_000)), n)]);
+        for (node, workload) in ended {
+            let one = |release| Counted {
+                series: Arc::new(series(release, Outcome::Success)),
+                upstream: Counts::new(),
+                total: counts(1),
+                retries: 0,
+            };
+            let origin = Origin { node: (*node).into(), workload: (*workload).into() };
+            slices.add(100, &origin, Arc::new(["v1", "v2"].map(one).into_iter().collect()), now);
+        }
+        for (node, workload) in waits {
+            let reporter = ReporterId { node_id: (*node).into(), boot_nonce: 1, context_id: 1 };
+            let ages = vec![(series("v2", Outcome::Unspecified), counts(3))];
+            slices.wait(&reporter, Waiting { at: now, workload: (*workload).into(), ages }, now);
+        }
+        of(&service, 100, slices.second(100), UnixMicros(0))
+    }
+
+    fn by(shares: &Shares) -> Vec<(&str, &str, u64, u64)> {
+        let all = shares.by.iter();
+        all.map(|(node, sent)| (&**node, &*sent.workload, sent.split.candidate, sent.split.others)).collect()
+    }
+
+    #[test]
+    fn a_proxy_has_the_workload_that_any_of_its_filters_says() {
+        let shares = shares(&[("a", ""), ("a", "ns/w"), ("b", "ns/w"), ("", "")], &[("b", ""), ("c", "ns/x")]);
+        assert_eq!(by(&shares), [("a", "ns/w", 2, 2), ("b", "ns/w", 3, 1), ("c", "ns/x", 3, 0)]);
+        assert_eq!(shares.whole, Split { candidate: 6, others: 4 });
+    }
 }

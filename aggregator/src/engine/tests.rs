@@ -166,7 +166,7 @@ impl World {
 
 fn reporter() -> Reporter {
     let id = ReporterId { node_id: "gateway".into(), boot_nonce: 1, context_id: 1 };
-    Reporter { id, vantage: Vantage::Gateway, version: "test".into(), first_sequence: 1 }
+    Reporter { id, vantage: Vantage::Gateway, version: "test".into(), first_sequence: 1, workload: "".into() }
 }
 
 fn healthy() -> Vec<Counted> {
@@ -500,7 +500,7 @@ impl World {
         let age = |s| serin_sketch::Bucket::of(Micros(s * 1_000_000 + 500_000));
         let ages = Counts::from_iter(seconds.map(|s| (age(s), 50)));
         let at = UnixMicros::from_second(self.second + 1);
-        let waiting = Some(report::Waiting { at, ages: vec![(series, ages)] });
+        let waiting = Some(report::Waiting { at, workload: "".into(), ages: vec![(series, ages)] });
         let heartbeat = Heartbeat { waiting, ..Heartbeat::default() };
         self.engine.step(Event::Heartbeat { stream: STREAM, heartbeat }, at);
         self.second(vec![spread("v1", 1)])
@@ -537,6 +537,30 @@ fn a_candidate_that_never_answered_is_condemned() {
     world.step(written(id));
     effects = (1..=20).flat_map(|s| world.hangs(1 + s..=decided + s)).collect();
     assert!(effects.iter().find_map(confirmed).is_some());
+}
+
+/// As an access logger tells it: each request is known when it has timed out, 15 s after it was sent. Those that are sent after the write
+/// are not seen before, whether there are any or not.
+#[test]
+fn what_times_out_is_no_proof_before_it_could_have() {
+    let seconds = |follows: bool| {
+        let (mut world, _) = World::new(&config(false), vec![]);
+        let times_out = || vec![spread("v1", 1), lasting(15_000_000, "v2", Outcome::Timeout, 50)];
+        let id = world.until(60, &times_out(), roll_back).unwrap();
+        world.step(written(id));
+        let told = |effect: &Effect| {
+            stage(DecisionStage::Confirmed)(effect).or_else(|| stage(DecisionStage::NotInEffect)(effect))
+        };
+        (1..=60).find_map(|second| {
+            let is_sent = second <= 15 || !follows;
+            let deltas = if is_sent { times_out() } else { vec![spread("v1", 1)] };
+            Some((second, world.second(deltas).iter().find_map(told)?))
+        })
+    };
+    let (second, said) = seconds(true).unwrap();
+    assert!((15..=18).contains(&second) && said.starts_with("candidate share 0.0%"), "{second}: {said}");
+    let (second, said) = seconds(false).unwrap();
+    assert!((29..=31).contains(&second) && said.contains("gets 33.3% of the requests"), "{second}: {said}");
 }
 
 /// A weight of half of the requests, of which the candidate completes a quarter.

@@ -275,6 +275,7 @@ mod tests {
         Stored {
             stream: StreamId(1),
             reporter,
+            workload: "shop/w".into(),
             sequence,
             floor: 1,
             second,

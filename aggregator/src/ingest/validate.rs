@@ -96,6 +96,7 @@ pub struct Heartbeat {
 #[derive(Debug)]
 pub struct Session {
     vantage: Vantage,
+    workload: Arc<str>,
     last_sequence: Option<u64>,
     series: HashMap<u32, Known>,
 }
@@ -119,6 +120,7 @@ impl Session {
         }
         label("reporter.node_id", &hello.node_id)?;
         label("reporter.filter_version", &hello.filter_version)?;
+        label("reporter.workload", &hello.workload)?;
         let vantage = match hello.vantage() {
             Vantage::Unspecified => return Err(Refusal::Enum { field: "reporter.vantage", value: hello.vantage }),
             known => known,
@@ -126,6 +128,7 @@ impl Session {
         if hello.attachment() == v1::Attachment::Unspecified {
             return Err(Refusal::Enum { field: "reporter.attachment", value: hello.attachment });
         }
+        let workload: Arc<str> = hello.workload.into();
         let reporter = Reporter {
             id: ReporterId {
                 node_id: hello.node_id.into(),
@@ -135,8 +138,9 @@ impl Session {
             vantage,
             version: hello.filter_version.into(),
             first_sequence: hello.first_sequence.max(1),
+            workload: Arc::clone(&workload),
         };
-        Ok((Session { vantage, last_sequence: None, series: HashMap::new() }, reporter))
+        Ok((Session { vantage, workload, last_sequence: None, series: HashMap::new() }, reporter))
     }
 
     /// Checks one message (the first one after [`Session::open`] has taken its introduction).
@@ -197,7 +201,7 @@ impl Session {
             Ok((key, ages.map_err(|problem| Refusal::Ages { at, problem })?))
         });
         let ages = ages.collect::<Result<Vec<_>, Refusal>>()?;
-        Ok((at_us > 0).then_some(Waiting { at: UnixMicros(at_us), ages }))
+        Ok((at_us > 0).then_some(Waiting { at: UnixMicros(at_us), workload: Arc::clone(&self.workload), ages }))
     }
 
     fn define(&mut self, series: v1::Series) -> Result<(), Refusal> {

@@ -1,15 +1,15 @@
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serin_proto::v1;
 
 use crate::{
     ingest::validate::Heartbeat,
-    report::{Report, Reporter, ReporterId},
+    report::{Origin, Report, Reporter, ReporterId},
     time::UnixMicros,
 };
 
 /// Reporters remembered at once: 10,000 sidecars of 4 workers and the main thread, four times over (each change of a
-/// proxy's configuration makes new ones), at about 200 bytes each 40 MB.
+/// proxy's configuration makes new ones), at about 250 bytes each 50 MB.
 const REPORTERS_MAX: usize = 200_000;
 /// When there is no room, a reporter without a sign of life for this long is forgotten. Were it to come back and send
 /// again what was applied but never acknowledged, that would count twice.
@@ -49,6 +49,7 @@ struct State {
     elsewhere: u64,
     overflow: u64,
     own: v1::ReporterState,
+    workload: Arc<str>,
     /// The place of the oldest service that it was seen to carry, where it was.
     oldest_service: Option<usize>,
     usual: Usual,
@@ -87,7 +88,7 @@ impl Usual {
 }
 
 /// What is known of one reporter.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReporterView {
     /// Requests it delivered, here or to an aggregator that ran before.
     pub requests: u64,
@@ -97,6 +98,8 @@ pub struct ReporterView {
     pub last_seen: UnixMicros,
     /// What it says of itself.
     pub state: v1::ReporterState,
+    /// The workload that its proxy is of; empty where it is not known.
+    pub workload: Arc<str>,
 }
 
 /// What is known of each reporter: the highest sequence applied, above all.
@@ -123,12 +126,14 @@ impl Reporters {
             elsewhere: 0,
             overflow: 0,
             own: v1::ReporterState::default(),
+            workload: Arc::clone(&reporter.workload),
             oldest_service: None,
             usual: Usual::default(),
             connected: now,
             last_seen: now,
         });
         state.connected = now;
+        state.workload = Arc::clone(&reporter.workload);
         state.applied = state.applied.max(reporter.first_sequence.saturating_sub(1));
         state.durable = state.durable.max(reporter.first_sequence.saturating_sub(1));
         state.last_seen = now;
@@ -182,6 +187,12 @@ impl Reporters {
         self.0.get(id)?.oldest_service
     }
 
+    /// Whose counts its reports are.
+    pub fn origin(&self, id: &ReporterId) -> Origin {
+        let workload = self.0.get(id).map_or_else(|| Arc::from(""), |state| Arc::clone(&state.workload));
+        Origin { node: Arc::clone(&id.node_id), workload }
+    }
+
     /// A report is on disk.
     pub fn is_durable(&mut self, id: &ReporterId, sequence: u64) {
         if let Some(state) = self.0.get_mut(id) {
@@ -205,6 +216,7 @@ impl Reporters {
                 elsewhere: 0,
                 overflow: 0,
                 own,
+                workload: Arc::from(""),
                 oldest_service: None,
                 usual: Usual::default(),
                 connected: now,
@@ -221,6 +233,7 @@ impl Reporters {
             is_alive: now.since(state.last_seen) <= ALIVE_WITHIN,
             last_seen: state.last_seen,
             state: state.own,
+            workload: Arc::clone(&state.workload),
         };
         self.0.iter().map(move |(id, state)| (id, view(state)))
     }
@@ -252,7 +265,7 @@ mod tests {
 
     fn reporter(first_sequence: u64) -> Reporter {
         let id = ReporterId { node_id: "n".into(), boot_nonce: 1, context_id: 1 };
-        Reporter { id, vantage: Vantage::Gateway, version: "0".into(), first_sequence }
+        Reporter { id, vantage: Vantage::Gateway, version: "0".into(), first_sequence, workload: "".into() }
     }
 
     fn report(sequence: u64, requests_before: u64) -> Report {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serin_sketch::Counts;
 
 use crate::{
-    report::{Delta, Deltas, ReporterId, SeriesKey, Waiting},
+    report::{Delta, Deltas, Origin, ReporterId, SeriesKey, Waiting},
     time::UnixMicros,
 };
 
@@ -32,10 +32,10 @@ pub struct Slices {
 /// What is known of one second.
 #[derive(Debug, Default)]
 pub struct Second {
-    /// What was counted, by report, each with the proxy that it is of: empty where that is not known.
-    reports: Vec<(Arc<str>, Arc<Deltas>)>,
+    /// What was counted, by report.
+    reports: Vec<(Origin, Arc<Deltas>)>,
     /// What each reporter said last of what waits for a response.
-    waiting: BTreeMap<ReporterId, Vec<(SeriesKey, Counts)>>,
+    waiting: BTreeMap<ReporterId, Waiting>,
 }
 
 /// A second of which nothing is known.
@@ -47,24 +47,24 @@ impl Second {
         self.reports.iter().flat_map(|(_, deltas)| deltas.iter())
     }
 
-    /// What was counted, with the node id of the proxy that counted it: empty where that is not known.
-    pub fn by_node(&self) -> impl Iterator<Item = (&Arc<str>, Delta<'_>)> {
-        self.reports.iter().flat_map(|(node, deltas)| deltas.iter().map(move |delta| (node, delta)))
+    /// What was counted, with whose it is.
+    pub fn by_origin(&self) -> impl Iterator<Item = (&Origin, Delta<'_>)> {
+        self.reports.iter().flat_map(|(origin, deltas)| deltas.iter().map(move |delta| (origin, delta)))
     }
 
     /// What waits for a response, by series and age.
     pub fn waiting(&self) -> impl Iterator<Item = &(SeriesKey, Counts)> {
-        self.waiting.values().flatten()
+        self.waiting.values().flat_map(|waiting| &waiting.ages)
     }
 
-    /// The same, each with the node id of the proxy where it waits.
-    pub fn waiting_by_node(&self) -> impl Iterator<Item = (&Arc<str>, &(SeriesKey, Counts))> {
-        self.waiting.iter().flat_map(|(reporter, all)| all.iter().map(|waits| (&reporter.node_id, waits)))
+    /// The same of each reporter.
+    pub fn waiting_by_reporter(&self) -> impl Iterator<Item = (&ReporterId, &Waiting)> {
+        self.waiting.iter()
     }
 
     /// What it takes in memory, nearly.
     fn bytes(&self) -> usize {
-        let waiting: usize = self.waiting.values().map(|ages| bytes_of(ages)).sum();
+        let waiting: usize = self.waiting.values().map(|waiting| bytes_of(&waiting.ages)).sum();
         self.reports.iter().map(|(_, deltas)| deltas.bytes()).sum::<usize>() + waiting
     }
 }
@@ -87,10 +87,10 @@ impl Slices {
     }
 
     /// Adds deltas of a proxy to a second. Those older than the window are not kept.
-    pub fn add(&mut self, second: u64, node: &Arc<str>, deltas: Arc<Deltas>, now: UnixMicros) {
+    pub fn add(&mut self, second: u64, origin: &Origin, deltas: Arc<Deltas>, now: UnixMicros) {
         self.change(second, now, |kept| {
             let bytes = deltas.bytes();
-            kept.reports.push((Arc::clone(node), deltas));
+            kept.reports.push((origin.clone(), deltas));
             (0, bytes)
         });
     }
@@ -100,8 +100,8 @@ impl Slices {
         let second = Self::second_of(waiting.at, Duration::from_secs(1), now);
         self.change(second, now, |kept| {
             let now = bytes_of(&waiting.ages);
-            let before = kept.waiting.insert(reporter.clone(), waiting.ages);
-            (before.map_or(0, |before| bytes_of(&before)), now)
+            let before = kept.waiting.insert(reporter.clone(), waiting);
+            (before.map_or(0, |before| bytes_of(&before.ages)), now)
         });
     }
 
@@ -110,7 +110,7 @@ impl Slices {
         for second in self.seconds.values_mut() {
             second.reports.iter_mut().for_each(|(_, deltas)| *deltas = Arc::new(deltas.of(&is_kept)));
             second.reports.retain(|(_, deltas)| deltas.iter().len() > 0);
-            second.waiting.values_mut().for_each(|ages| ages.retain(|(series, _)| is_kept(series)));
+            second.waiting.values_mut().for_each(|waiting| waiting.ages.retain(|(series, _)| is_kept(series)));
         }
         self.minutes.values_mut().for_each(|minute| *minute = minute.of(&is_kept));
         self.minutes.retain(|_, minute| minute.iter().len() > 0);
@@ -202,8 +202,8 @@ mod tests {
         }
     }
 
-    fn node() -> Arc<str> {
-        "n".into()
+    fn node() -> Origin {
+        Origin { node: "n".into(), ..Origin::unknown() }
     }
 
     /// One request of each of these pods.
@@ -286,7 +286,7 @@ mod tests {
         let now = UnixMicros::from_second(101);
         let waiting = |requests| {
             let ages = Counts::from_iter([(serin_sketch::Bucket::of(Micros(1_500_000)), requests)]);
-            Waiting { at: UnixMicros(101_004_000), ages: vec![(key(), ages)] }
+            Waiting { at: UnixMicros(101_004_000), workload: "".into(), ages: vec![(key(), ages)] }
         };
         slices.wait(&reporter, waiting(7), now.plus(Duration::from_millis(5)));
         slices.wait(&reporter, waiting(3), now.plus(Duration::from_millis(9)));

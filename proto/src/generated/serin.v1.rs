@@ -101,6 +101,10 @@ pub struct Reporter {
     /// The lowest sequence this reporter still holds: all lower ones were acknowledged.
     #[prost(uint64, tag = "7")]
     pub first_sequence: u64,
+    /// The workload that this proxy is of: who sends through it, or at the inbound vantage who serves. `namespace/name` of Istio's node metadata
+    /// (NAMESPACE, WORKLOAD_NAME), else Envoy's node.cluster; empty where neither is known. At most 256 bytes.
+    #[prost(string, tag = "8")]
+    pub workload: ::prost::alloc::string::String,
 }
 /// What a histogram is kept for. Strings are UTF-8 of at most 256 bytes; `unknown` where there was no label.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -813,6 +817,9 @@ pub struct Proxy {
     /// Its reporters, one by one. Told only to other aggregators, which may know some of them, too.
     #[prost(message, repeated, tag = "8")]
     pub reporters: ::prost::alloc::vec::Vec<ProxyReporter>,
+    /// The workload that it is of, as in Reporter.
+    #[prost(string, tag = "9")]
+    pub workload: ::prost::alloc::string::String,
 }
 /// One reporter of a proxy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1105,17 +1112,20 @@ pub struct Decision {
     /// What was done about it, in order.
     #[prost(message, repeated, tag = "7")]
     pub events: ::prost::alloc::vec::Vec<DecisionEvent>,
-    /// Who sends the service its requests, at the last `confirmed`, `not_in_effect` or `not_known`: those that still send the candidate some first, then
-    /// those that were the last to stop, at most 16. Empty where only the release's own sidecars report.
+    /// Who sends the service its requests, at the last `confirmed`, `not_in_effect` or `not_known`: workloads, and proxies whose workload is not
+    /// known, at most 16. Those that still send the candidate some come first, then those that were the last to stop. After a workload of several
+    /// proxies come those of them that were not seen to stop, at most 8 in all; at the end all others together. Empty where only the
+    /// release's own sidecars report.
     #[prost(message, repeated, tag = "8")]
     pub sources: ::prost::alloc::vec::Vec<Source>,
 }
-/// A proxy that sends requests to the service, after the rollback was written.
+/// Who sends requests to the service, after the rollback was written: a workload, or a proxy.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Source {
-    /// Its node id; empty for all those together that are not told apart.
+    /// The proxy's node id; empty where these are several.
     #[prost(string, tag = "1")]
     pub node_id: ::prost::alloc::string::String,
+    /// A workload has stopped when each of its proxies has.
     #[prost(enumeration = "SourceState", tag = "2")]
     pub state: i32,
     /// The candidate's share of its requests in the 10 s before, 0 to 1.
@@ -1130,6 +1140,9 @@ pub struct Source {
     /// How many proxies this is.
     #[prost(uint32, tag = "6")]
     pub proxies: u32,
+    /// The workload that it is, or is of, as in Reporter; empty where that is not known, and for all others together.
+    #[prost(string, tag = "7")]
+    pub workload: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DecisionEvent {

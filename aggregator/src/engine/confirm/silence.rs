@@ -45,15 +45,16 @@ impl Silence {
         before.candidate as f64 / seconds.max(1) as f64 * within.as_secs_f64()
     }
 
-    /// Takes the second that began then, or the rest of it after the write.
-    pub(super) fn observe(&mut self, begin: UnixMicros, split: Split) {
+    /// Takes the second that began then, or the rest of it after the write. `shown`: which part of the requests to the candidate, if there were
+    /// any, would be seen by now.
+    pub(super) fn observe(&mut self, begin: UnixMicros, split: Split, shown: f64) {
         if split.candidate > 0 {
             (self.from, self.expected, self.absent) = (None, 0.0, 0.0);
             self.sent = self.sent.saturating_add(split.candidate);
             return;
         }
         self.from.get_or_insert(begin);
-        self.expected += split.others as f64 * self.odds;
+        self.expected += split.others as f64 * self.odds * shown;
         self.absent = if split.others > 0 { 0.0 } else { self.absent + self.rate };
     }
 

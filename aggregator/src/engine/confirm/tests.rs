@@ -1,6 +1,8 @@
-use serin_proto::v1::SourceState;
+use serin_proto::v1::{self, SourceState};
 
-use super::*;
+use super::{super::shares::Sent, *};
+
+mod by_workload;
 
 const WRITTEN: UnixMicros = UnixMicros(100_300_000);
 
@@ -9,12 +11,20 @@ fn split(candidate: u64, others: u64) -> Split {
 }
 
 fn whole(candidate: u64, others: u64) -> Shares {
-    Shares { whole: split(candidate, others), by: BTreeMap::new() }
+    Shares { whole: split(candidate, others), ..Shares::default() }
 }
 
 fn shares<'a>(by: impl IntoIterator<Item = (&'a str, Split)>) -> Shares {
-    let by: BTreeMap<Arc<str>, Split> = by.into_iter().map(|(node, split)| (node.into(), split)).collect();
-    Shares { whole: by.values().fold(Split::default(), |sum, split| sum.plus(*split)), by }
+    shares_of(by.into_iter().map(|(node, split)| ("", node, split)))
+}
+
+/// By workload and node id.
+fn shares_of<'a>(by: impl IntoIterator<Item = (&'a str, &'a str, Split)>) -> Shares {
+    let sent =
+        |(workload, node, split): (&str, &str, Split)| (Arc::from(node), Sent { workload: workload.into(), split });
+    let by: BTreeMap<Arc<str>, Sent> = by.into_iter().map(sent).collect();
+    let whole = by.values().fold(Split::default(), |sum, sent| sum.plus(sent.split));
+    Shares { whole, by, ..Shares::default() }
 }
 
 fn after(shares: Shares, within_s: u64) -> Confirm {
@@ -100,7 +110,7 @@ fn one_that_does_not_follow_is_named_and_waited_for() {
         Some((114, Duration::from_millis(10_700))),
         "22 requests with a share of 1 in 11: 2.0 expected a second"
     );
-    assert_eq!(c.how(), ": client-7 after 10.7 s, the other 12 of the proxies within 2.7 s");
+    assert_eq!(c.how(&recent), ": client-7 after 10.7 s, the other 12 of the proxies within 2.7 s");
 }
 
 #[test]

@@ -1,146 +1,145 @@
-//! Who stopped and who did not, for the record and for people.
+//! Who stopped and who did not, in sentences.
 
-use std::{sync::Arc, time::Duration};
-
-use serin_proto::v1::{Source, SourceState};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    super::shares::{Shares, Split},
+    super::shares::Shares,
     Confirm,
-    silence::Silence,
+    unit::{Told, Unit},
 };
-use crate::time::UnixMicros;
 
-/// Proxies kept with a decision: at about 100 B each no more than its verdict.
-const SOURCES_MAX: usize = 16;
-/// Proxies that a sentence names.
+/// Proxies, or workloads, that a sentence names.
 const NAMES_MAX: usize = 3;
 
 impl Confirm {
-    /// Those that still send first, then those that were the last to stop. `recent`: of a moment ago.
-    pub(in super::super) fn sources(&self, recent: &Shares) -> Vec<Source> {
-        let mut all: Vec<Source> =
-            self.alone.iter().map(|(node, silence)| self.source(node, silence, recent.of(node))).collect();
-        let others = self.senders(recent).filter(|node| !self.alone.contains_key(*node));
-        all.extend(others.map(|node| {
-            let silence = Silence::new(self.before.of(node), self.seconds);
-            self.source(node, &silence, recent.of(node))
-        }));
-        let order =
-            |source: &Source| (source.state() != SourceState::Sends, std::cmp::Reverse(source.stopped_after_ms));
-        all.sort_by(|a, b| {
-            let by_share = b.share.total_cmp(&a.share);
-            order(a).cmp(&order(b)).then(by_share).then_with(|| a.node_id.cmp(&b.node_id))
-        });
-        let more = all.split_off(all.len().min(SOURCES_MAX));
-        all.extend(self.together(&more, &all, recent));
-        all
-    }
-
-    /// Those that still send the candidate requests: what the rest sent before it was silent is over.
-    fn senders<'a>(&'a self, recent: &'a Shares) -> impl Iterator<Item = &'a Arc<str>> {
-        let sends = recent.by.iter().filter(|(_, split)| split.candidate > 0);
-        sends.map(|(node, _)| node).filter(|node| match self.alone.get(*node) {
-            Some(silence) => !silence.is_settled(),
-            None => !self.rest.is_proven(),
-        })
-    }
-
-    fn source(&self, node: &str, silence: &Silence, recent: Split) -> Source {
-        let state = match () {
-            () if silence.is_proven() => SourceState::Stopped,
-            () if silence.is_gone() => SourceState::Gone,
-            () if recent.candidate > 0 => SourceState::Sends,
-            () => SourceState::Quiet,
-        };
-        let stopped = silence.from.filter(|_| state != SourceState::Sends).map(|from| from.since(self.written));
-        Source {
-            node_id: node.to_owned(),
-            state: state.into(),
-            share_before: silence.before.share().unwrap_or_default(),
-            share: recent.share().unwrap_or_default(),
-            stopped_after_ms: stopped.map_or(0, millis),
-            proxies: 1,
+    /// How they stopped, where there are several: `: 13 proxies of shop/client after 9.3 s, 4 proxies of shop/mobile after 2.1 s`.
+    pub(in super::super) fn how(&self, recent: &Shares) -> String {
+        let mut units = self.units(recent);
+        units.sort_by_key(|unit| std::cmp::Reverse(unit.stopped()));
+        let all = || units.iter().flat_map(|unit| &unit.proxies);
+        let proxies = all().count();
+        if proxies < 2 {
+            return String::new();
         }
-    }
-
-    /// Those that are not told apart, and those that are too many to be listed.
-    fn together(&self, more: &[Source], listed: &[Source], recent: &Shares) -> Option<Source> {
-        let is_listed = |node: &Arc<str>| listed.iter().any(|source| source.node_id == **node);
-        let nodes = self.before.by.keys().chain(recent.by.keys().filter(|node| !self.before.by.contains_key(*node)));
-        let proxies = nodes.filter(|node| !is_listed(node)).count();
-        if proxies == 0 || !self.is_theirs {
-            return None;
+        let stops = || all().filter(|told| told.has_sent).map(|told| told.stopped);
+        if stops().min() == stops().max() {
+            return format!(", at each of {proxies} proxies{}", of_all(&units));
         }
-        let theirs = |shares: &Shares| {
-            let of_listed = listed.iter().fold(Split::default(), |sum, source| sum.plus(shares.of(&source.node_id)));
-            shares.whole.minus(of_listed).share().unwrap_or_default()
-        };
-        let mut rest = self.source("", &self.rest, Split::default());
-        let worst = [SourceState::Sends, SourceState::Quiet]
-            .into_iter()
-            .find(|state| more.iter().any(|one| one.state() == *state));
-        match worst {
-            Some(state) => rest.set_state(state),
-            None if !more.is_empty() && !self.asks_rest() => rest.set_state(SourceState::Stopped),
-            None => {}
+        if let [unit] = &units[..] {
+            return stopped_apart(unit);
         }
-        let stopped = more.iter().map(|source| source.stopped_after_ms).chain([rest.stopped_after_ms]).max();
-        Some(Source {
-            share_before: theirs(&self.before),
-            share: theirs(recent),
-            stopped_after_ms: stopped.unwrap_or_default(),
-            proxies: u32::try_from(proxies).unwrap_or(u32::MAX),
-            ..rest
-        })
-    }
-
-    /// How they stopped, where there are several: `: client-7 after 9.3 s, the other 12 within 2.1 s`.
-    pub(in super::super) fn how(&self) -> String {
-        let mut stopped: Vec<(Duration, &str)> =
-            self.alone.iter().map(|(node, silence)| (self.stopped(silence), name(node))).collect();
-        stopped.sort_by(|a, b| b.cmp(a));
-        let [(last, name), (next, _), ..] = stopped[..] else { return String::new() };
-        if last == next {
-            return format!(", at each of {} proxies", stopped.len());
+        let names = if units.iter().all(|unit| unit.workload.is_empty()) { 1 } else { NAMES_MAX };
+        let (named, others) = units.split_at(names.min(units.len()));
+        let mut parts: Vec<String> = named.iter().map(stopped_as_one).collect();
+        if let Some(next) = others.first() {
+            let (n, what) = (others.len(), what_they_are(&units));
+            parts.push(format!("the other {n} {what} within {:.1} s", next.stopped().as_secs_f64()));
         }
-        let others = stopped.len() - 1;
-        format!(
-            ": {name} after {:.1} s, the other {others} of the proxies within {:.1} s",
-            last.as_secs_f64(),
-            next.as_secs_f64()
-        )
-    }
-
-    fn stopped(&self, silence: &Silence) -> Duration {
-        silence.from.map_or(Duration::ZERO, |from: UnixMicros| from.since(self.written))
+        format!(": {}", parts.join(", "))
     }
 
     /// Who still sends, where that is not everybody.
     pub(in super::super) fn who(&self, recent: &Shares, candidate: &str) -> Option<String> {
-        let sends: Vec<&Arc<str>> = self.senders(recent).collect();
-        let stopped: Vec<Duration> =
-            self.alone.values().filter(|silence| silence.is_settled()).map(|silence| self.stopped(silence)).collect();
-        let latest = stopped.iter().max().filter(|_| !sends.is_empty())?;
-        let who = if sends.len() <= NAMES_MAX { listed(&sends, recent) } else { format!("{} proxies", sends.len()) };
-        let (verb, stopped) = (if sends.len() == 1 { "sends" } else { "send" }, stopped.len());
-        let latest = latest.as_secs_f64();
-        Some(format!("{who} still {verb} {candidate} requests; the other {stopped} stopped within {latest:.1} s"))
+        let units = self.units(recent);
+        let sends: Vec<&Arc<str>> = units.iter().flat_map(Unit::sends).map(|told| told.node).collect();
+        let stopped = || units.iter().flat_map(|unit| &unit.proxies).filter(|told| told.is_settled());
+        let latest = stopped().map(|told| told.stopped).max().filter(|_| !sends.is_empty())?;
+        let who = named(&sends, recent).unwrap_or_else(|| format!("{} proxies", sends.len()));
+        let (verb, latest) = (if sends.len() == 1 { "sends" } else { "send" }, latest.as_secs_f64());
+        let (others, whole) = (stopped().count(), whole_workloads(&units));
+        Some(format!("{who} still {verb} {candidate} requests; the other {others} stopped within {latest:.1} s{whole}"))
     }
 }
 
 /// Those who send the candidate requests, where they are few.
 pub(in super::super) fn few(recent: &Shares) -> Option<String> {
-    let sends = recent.by.iter().filter(|(_, split)| split.candidate > 0);
-    let sends: Vec<&Arc<str>> = sends.map(|(node, _)| node).collect();
-    let is_few = (1..=NAMES_MAX).contains(&sends.len()) && sends.len() < recent.by.len();
-    is_few.then(|| listed(&sends, recent))
+    let sends: Vec<&Arc<str>> = recent.senders().map(|(node, _)| node).collect();
+    let is_few = !sends.is_empty() && sends.len() < recent.by.len();
+    is_few.then(|| named(&sends, recent)).flatten()
 }
 
-fn listed(nodes: &[&Arc<str>], recent: &Shares) -> String {
-    let own = |node: &str| recent.of(node).share().unwrap_or_default() * 100.0;
-    let one = |node: &&Arc<str>| format!("{} ({:.1}% of its own)", name(node), own(node));
-    nodes.iter().map(one).collect::<Vec<_>>().join(", ")
+/// A few proxies, or those of a few workloads.
+fn named(nodes: &[&Arc<str>], recent: &Shares) -> Option<String> {
+    let workload = |node: &str| recent.by.get(node).map_or("", |sent| &sent.workload);
+    if nodes.len() <= NAMES_MAX {
+        let own = |node: &str| recent.of(node).share().unwrap_or_default() * 100.0;
+        let one = |node: &&Arc<str>| format!("{} ({:.1}% of its own)", full_name(node, workload(node)), own(node));
+        return Some(nodes.iter().map(one).collect::<Vec<_>>().join(", "));
+    }
+    let mut by_workload: BTreeMap<&str, usize> = BTreeMap::new();
+    nodes.iter().for_each(|node| *by_workload.entry(workload(node)).or_default() += 1);
+    let is_few = by_workload.len() <= NAMES_MAX && !by_workload.contains_key("");
+    let one = |(workload, sends): (&str, usize)| {
+        let all = recent.by.values().filter(|sent| &*sent.workload == workload).count();
+        let of_it = if sends < all { format!("{sends} of the {all}") } else { format!("all {all}") };
+        format!("{of_it} proxies of {workload}")
+    };
+    is_few.then(|| by_workload.into_iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// Those of which every proxy has stopped, by name so that the same ones are told alike.
+fn whole_workloads(units: &[Unit<'_>]) -> String {
+    let mut whole: Vec<&Unit<'_>> =
+        units.iter().filter(|unit| !unit.workload.is_empty() && unit.is_settled()).collect();
+    whole.sort_by_key(|unit| unit.workload);
+    let seconds = |unit: &Unit<'_>| unit.stopped().as_secs_f64();
+    match whole.len() {
+        0 => String::new(),
+        1..=NAMES_MAX => {
+            let one = |unit: &&Unit<'_>| format!("all of {} within {:.1} s", unit.workload, seconds(unit));
+            format!(", among them {}", whole.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
+        n => {
+            let latest = whole.iter().map(|unit| seconds(unit)).fold(0.0, f64::max);
+            format!(", among them all of {n} workloads within {latest:.1} s")
+        }
+    }
+}
+
+/// The only ones there are, where they did not stop at the same time.
+fn stopped_apart(unit: &Unit<'_>) -> String {
+    let mut by_time: Vec<&Told<'_>> = unit.proxies.iter().collect();
+    by_time.sort_by_key(|told| std::cmp::Reverse(told.stopped));
+    let [last, next, ..] = by_time[..] else { return String::new() };
+    let others = if by_time.len() == 2 { "proxy".to_owned() } else { format!("{} proxies", by_time.len() - 1) };
+    format!(
+        ": {} after {:.1} s, the other {others} of {} within {:.1} s",
+        name(last.node),
+        last.stopped.as_secs_f64(),
+        unit.workload,
+        next.stopped.as_secs_f64()
+    )
+}
+
+/// `13 proxies of shop/client after 9.3 s`.
+fn stopped_as_one(unit: &Unit<'_>) -> String {
+    let who = match &unit.proxies[..] {
+        [told] => full_name(told.node, unit.workload),
+        proxies => format!("{} proxies of {}", proxies.len(), unit.workload),
+    };
+    format!("{who} after {:.1} s", unit.stopped().as_secs_f64())
+}
+
+fn of_all(units: &[Unit<'_>]) -> String {
+    match units {
+        [unit] => format!(" of {}", unit.workload),
+        units if units.iter().all(|unit| !unit.workload.is_empty()) => format!(" of {} workloads", units.len()),
+        _ => String::new(),
+    }
+}
+
+fn what_they_are(units: &[Unit<'_>]) -> &'static str {
+    let known = units.iter().filter(|unit| !unit.workload.is_empty()).count();
+    match known {
+        0 => "of the proxies",
+        known if known == units.len() => "workloads",
+        _ => "of the workloads and proxies",
+    }
+}
+
+fn full_name(node: &str, workload: &str) -> String {
+    let name = name(node);
+    if workload.is_empty() { name.to_owned() } else { format!("{name} of {workload}") }
 }
 
 /// Istio's node ids are `sidecar~ADDRESS~POD.NAMESPACE~DOMAIN`: the pod says enough.
@@ -150,8 +149,4 @@ fn name(node: &str) -> &str {
         (Some("sidecar" | "router" | "waypoint"), Some(pod), Some(_), None) if !pod.is_empty() => pod,
         _ => node,
     }
-}
-
-fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

@@ -56,7 +56,8 @@ fn is_bad(stage: DecisionStage) -> bool {
 
 /// What a sentence says, whatever its figures are. Of what holds a rollback back they count: each pause is one of its own.
 fn kind(stage: DecisionStage, sentence: &str) -> String {
-    let is_figure = |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) && (is_bad(stage) || is_good(stage));
+    let figure = |word: &str| word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit());
+    let is_figure = |word: &str| figure(word) && (is_bad(stage) || is_good(stage));
     sentence.split(' ').map(|word| if is_figure(word) { "#" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
@@ -120,7 +121,9 @@ mod tests {
         assert!(told.is_told(0, DecisionStage::Failed, "VirtualService shop-1: 403"));
         assert!(told.is_told(0, DecisionStage::Failed, "VirtualService shop-2: 403"));
         assert!(!told.is_told(30, DecisionStage::Failed, "VirtualService shop-1: 404"));
-        assert!(told.is_told(30, DecisionStage::NotWritten, "paused since 10:00"));
+        assert!(told.is_told(30, DecisionStage::NotInEffect, "from client-7 (9.1% of its own)"));
+        assert!(!told.is_told(31, DecisionStage::NotInEffect, "from client-7 (8.5% of its own)"));
+        assert!(told.is_told(32, DecisionStage::NotWritten, "paused since 10:00"));
         assert!(told.is_told(40, DecisionStage::NotWritten, "paused since 11:00"));
         assert!(!told.is_told(90_000, DecisionStage::NotWritten, "paused since 11:00"), "the last word stands");
     }

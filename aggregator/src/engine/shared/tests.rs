@@ -41,7 +41,7 @@ fn delta(release: &str, outcome: Outcome, requests: u64) -> Counted {
 
 fn counted(second: u64, outcome: Outcome) -> Logged {
     let deltas: Deltas = [delta("v1", Outcome::Success, 50), delta("v2", outcome, 50)].into_iter().collect();
-    Logged { second, node: "gateway".into(), deltas: Arc::new(deltas) }
+    Logged { second, origin: Origin { node: "gateway".into(), workload: "".into() }, deltas: Arc::new(deltas) }
 }
 
 fn settled(second: u64) -> UnixMicros {
@@ -75,7 +75,13 @@ fn what_comes_by_a_stream_is_passed_on_and_not_judged() {
     let mut engine = engine();
     let now = settled(START + 1);
     let id = ReporterId { node_id: "gateway".into(), boot_nonce: 1, context_id: 1 };
-    let reporter = Reporter { id: id.clone(), vantage: Vantage::Gateway, version: "test".into(), first_sequence: 4 };
+    let reporter = Reporter {
+        id: id.clone(),
+        vantage: Vantage::Gateway,
+        version: "test".into(),
+        first_sequence: 4,
+        workload: "w".into(),
+    };
     engine.step(Event::Connected { stream: STREAM, reporter }, now);
     let deltas = counted(START + 1, Outcome::ServerError).deltas;
     let report = Report {
@@ -88,9 +94,17 @@ fn what_comes_by_a_stream_is_passed_on_and_not_judged() {
         own: v1::ReporterState::default(),
         waiting: None,
     };
-    let stored = Stored { stream: STREAM, reporter: id.clone(), sequence: 4, floor: 4, second: START + 1, deltas };
+    let stored = Stored {
+        stream: STREAM,
+        reporter: id.clone(),
+        workload: "w".into(),
+        sequence: 4,
+        floor: 4,
+        second: START + 1,
+        deltas,
+    };
     assert_eq!(engine.step(Event::Reported { stream: STREAM, report }, now), [Effect::Store(Box::new(stored))]);
-    let waiting = Waiting { at: now, ages: vec![] };
+    let waiting = Waiting { at: now, workload: "w".into(), ages: vec![] };
     let heartbeat = Heartbeat { waiting: Some(waiting.clone()), ..Heartbeat::default() };
     assert_eq!(engine.step(Event::Heartbeat { stream: STREAM, heartbeat }, now), [Effect::Wait(id, waiting)]);
     assert_eq!(engine.slices.since(0).count(), 0);

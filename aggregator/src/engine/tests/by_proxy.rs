@@ -16,11 +16,16 @@ struct Mesh {
 
 impl Mesh {
     fn new(config: &Config) -> Self {
+        Mesh::of("", config)
+    }
+
+    /// All of them of one workload.
+    fn of(workload: &str, config: &Config) -> Self {
         let (mut world, _) = World::new(config, vec![]);
         for n in 0..PROXIES {
             let node = format!("sidecar~10.0.0.{n}~client-{n}.shop~shop.svc.cluster.local");
             let id = ReporterId { node_id: node.into(), boot_nonce: 1, context_id: 1 };
-            let reporter = Reporter { id, ..reporter() };
+            let reporter = Reporter { id, workload: workload.into(), ..reporter() };
             world.step(Event::Connected { stream: StreamId(100 + n), reporter });
         }
         Mesh { world, sent: BTreeMap::new(), sequence: 0 }
@@ -100,6 +105,33 @@ fn the_one_that_did_not_follow_is_named_until_it_does() {
     assert!(said.ends_with("the other 12 of the proxies within 1.0 s"), "{said}");
     let sources = mesh.decision().sources;
     assert!(sources.iter().all(|source| source.state() == SourceState::Stopped), "{sources:?}");
+}
+
+#[test]
+fn what_proxies_say_of_their_workload_is_told() {
+    let mut mesh = Mesh::of("shop/client", &config(false));
+    let id = mesh.until(60, split, roll_back);
+    mesh.world.step(written(id));
+    let all_but_one = |n| if n == STUCK { split(n) } else { follows(n) };
+    let said = mesh.until(12, all_but_one, stage(DecisionStage::NotInEffect));
+    assert!(said.contains("; client-7.shop of shop/client (10.0% of its own) still sends v2"), "{said}");
+    let told = |decision: v1::Decision| -> Vec<(String, u32, SourceState)> {
+        decision.sources.iter().map(|one| (one.workload.clone(), one.proxies, one.state())).collect()
+    };
+    let workload = || "shop/client".to_owned();
+    assert_eq!(told(mesh.decision()), [(workload(), 13, SourceState::Sends), (workload(), 1, SourceState::Sends)]);
+    let said = mesh.until(20, follows, stage(DecisionStage::Confirmed));
+    assert!(said.contains(": client-7.shop after "), "{said}");
+    assert!(said.ends_with("the other 12 proxies of shop/client within 0.0 s"), "{said}");
+    assert_eq!(told(mesh.decision()), [(workload(), 13, SourceState::Stopped)]);
+    let now = UnixMicros::from_second(mesh.world.second);
+    let proxies = mesh.world.engine.proxies(now);
+    let known = proxies.iter().filter(|proxy| proxy.workload == "shop/client").count();
+    assert_eq!(
+        (known as u64, proxies.len() as u64),
+        (PROXIES, PROXIES + 1),
+        "the world's own reporter does not say it"
+    );
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn hello() -> v1::Reporter {
         attachment: Attachment::AccessLog.into(),
         filter_version: "0.1.0".into(),
         first_sequence: 1,
+        workload: "shop/gateway".into(),
     }
 }
 
@@ -70,9 +71,10 @@ fn a_good_report_comes_through_whole() {
 
 #[test]
 fn a_stream_begins_with_who_reports() {
-    let cases: [Case<v1::Reporter>; 4] = [
+    let cases: [Case<v1::Reporter>; 5] = [
         (|r| r.node_id.clear(), Refusal::Length { field: "reporter.node_id", len: 0 }),
         (|r| r.node_id = "x".repeat(257), Refusal::Length { field: "reporter.node_id", len: 257 }),
+        (|r| r.workload = "x".repeat(257), Refusal::Length { field: "reporter.workload", len: 257 }),
         (|r| r.vantage = 9, Refusal::Enum { field: "reporter.vantage", value: 9 }),
         (|r| r.attachment = 0, Refusal::Enum { field: "reporter.attachment", value: 0 }),
     ];
@@ -81,6 +83,13 @@ fn a_stream_begins_with_who_reports() {
         spoil(message.reporter.as_mut().unwrap());
         assert_eq!(Session::open(&mut raw(message)).unwrap_err(), want);
     }
+    let workload = |spoil: fn(&mut v1::Reporter)| {
+        let mut message = first();
+        spoil(message.reporter.as_mut().unwrap());
+        Session::open(&mut raw(message)).unwrap().1.workload
+    };
+    assert_eq!(&*workload(|r| r.workload = "w".repeat(256)), "w".repeat(256));
+    assert_eq!(&*workload(|r| r.workload.clear()), "", "an older filter does not say it");
     let nobody = ReportRequest { reporter: None, ..first() };
     assert_eq!(Session::open(&mut raw(nobody)).unwrap_err(), Refusal::NoReporter);
 }
