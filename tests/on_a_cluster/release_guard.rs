@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{
     api::{
+        apps::v1::ReplicaSet,
         core::v1::{Pod, ServiceAccount},
         events::v1::Event,
     },
@@ -89,13 +90,23 @@ impl Flows {
         self.has_weights(100, 0).await?;
         each_is_evidence_once(&serin.decisions().await?.pop().context("no decision")?)?;
         self.says("RolledBack=True ").await?;
-        feed.abort();
         let status = self.guard().await?.status.context("no status")?;
         let releases = (status.baseline.as_deref(), status.candidate.as_deref());
         ensure!(releases == (Some("v1"), Some("v2")), "{releases:?}");
         ensure!(status.observed_generation == guard.metadata.generation, "{:?}", status.observed_generation);
         ensure!(status.sentence.as_ref().is_some_and(|sentence| sentence.contains("slower")), "{:?}", status.sentence);
-        for told in ["Warning NoPods", "Normal Guarding", "Warning Regressed", "Normal Decided", "Normal Written"] {
+        self.deploy_anew("v2").await?;
+        self.says("RolledBack=False Cleared").await?;
+        feed.abort();
+        for told in [
+            "Warning NoPods",
+            "Normal Guarding",
+            "Warning Regressed",
+            "Normal Decided",
+            "Normal Written",
+            "Normal DeployedAnew",
+            "Normal Cleared",
+        ] {
             self.told(&guard, told).await?;
         }
         self.api::<ReleaseGuard>().delete("shop", &DeleteParams::default()).await?;
@@ -163,22 +174,42 @@ impl Flows {
             ensure!(made.is_ok() || accounts.get_opt("default").await?.is_some(), "no ServiceAccount: {made:?}");
         }
         for release in ["v1", "v2"] {
-            let name = format!("shop-{release}");
-            let containers = json!([{ "name": "shop", "image": "registry.invalid/shop" }]);
-            let pod = json!({
-                "metadata": { "name": name, "labels": { "app": "shop", "version": release } },
-                "spec": { "schedulerName": "nobody", "automountServiceAccountToken": false, "containers": containers },
-            });
-            let pod: Pod = self.create(pod).await?;
-            let created = pod.creation_timestamp().context("a pod without an age")?.0.as_second();
-            let ready = json!([{ "type": "Ready", "status": "True" }]);
-            let status = json!({ "status": { "phase": "Running", "conditions": ready } });
-            self.api::<Pod>().patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await?;
-            // Ages are told in whole seconds, by the API server's clock.
-            let later = Duration::from_secs(u64::try_from(created)? + 1);
-            let is_later = || SystemTime::now().duration_since(UNIX_EPOCH).is_ok_and(|now| now > later);
-            poll::until("the next second", SOON, async || Ok(is_later().then_some(()))).await?;
+            self.make_pod(release, &format!("shop-{release}")).await?;
         }
+        Ok(())
+    }
+
+    /// The pod of a ReplicaSet, both of the same name. Where there are controllers, they find it as it should be.
+    async fn make_pod(&self, release: &str, name: &str) -> Result<()> {
+        let labels = json!({ "app": "shop", "version": release, "set": name });
+        let spec = json!({
+            "schedulerName": "nobody", "automountServiceAccountToken": false,
+            "containers": [{ "name": "shop", "image": "registry.invalid/shop" }],
+        });
+        let template = json!({ "metadata": { "labels": labels }, "spec": spec });
+        let set = json!({ "replicas": 1, "selector": { "matchLabels": labels }, "template": template });
+        let set: ReplicaSet = self.create(json!({ "metadata": { "name": name }, "spec": set })).await?;
+        let owner = set.controller_owner_ref(&()).context("a ReplicaSet without a uid")?;
+        let pod = json!({ "metadata": { "name": name, "labels": labels, "ownerReferences": [owner] }, "spec": spec });
+        let pod: Pod = self.create(pod).await?;
+        let created = pod.creation_timestamp().context("a pod without an age")?.0.as_second();
+        let ready = json!([{ "type": "Ready", "status": "True" }]);
+        let status = json!({ "status": { "phase": "Running", "conditions": ready } });
+        self.api::<Pod>().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
+        // Ages are told in whole seconds, by the API server's clock.
+        let later = Duration::from_secs(u64::try_from(created)? + 1);
+        let is_later = || SystemTime::now().duration_since(UNIX_EPOCH).is_ok_and(|now| now > later);
+        poll::until("the next second", SOON, async || Ok(is_later().then_some(()))).await
+    }
+
+    /// Gives the label of a release to the pod of another ReplicaSet.
+    async fn deploy_anew(&self, release: &str) -> Result<()> {
+        self.make_pod(release, &format!("shop-{release}-anew")).await?;
+        let (old, now) = (format!("shop-{release}"), DeleteParams::default().grace_period(0));
+        self.api::<ReplicaSet>().delete(&old, &now).await?;
+        let gone = self.api::<Pod>().delete(&old, &now).await;
+        // A garbage collector may have been faster.
+        ensure!(gone.is_ok() || self.api::<Pod>().get_opt(&old).await?.is_none(), "the pod stays: {gone:?}");
         Ok(())
     }
 
