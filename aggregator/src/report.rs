@@ -13,6 +13,9 @@ pub use deltas::{Counted, Delta, Deltas};
 /// Methods that the filter tells before a route (`filter/src/labels/key.rs`).
 const METHODS: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "_OTHER"];
 
+/// The longest interval that a filter is configured with, or takes by itself.
+pub const REPORTS_EVERY_MAX: Duration = Duration::from_secs(10);
+
 /// One Envoy worker's filter, unique for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReporterId {
@@ -77,10 +80,20 @@ pub struct SeriesKey {
 pub struct Waiting {
     /// When they did.
     pub at: UnixMicros,
+    /// How often their reporter says so.
+    pub interval: Duration,
     /// The workload that their proxy is of; empty where it is not known.
     pub workload: Arc<str>,
     /// By the series they will be counted in, whose outcome is not known yet: how long they have waited, 1 s and longer.
     pub ages: Vec<(SeriesKey, Counts)>,
+}
+
+impl Waiting {
+    /// Of these, the requests that were sent since the reporter told of others: it tells of a request once that has waited for a second.
+    pub fn sent_lately(&self, ages: &Counts) -> u64 {
+        let told_before = Duration::from_secs(1) + self.interval;
+        ages.iter().filter(|(age, _)| Duration::from(age.lower()) < told_before).map(|(_, n)| n).sum()
+    }
 }
 
 /// One numbered report.

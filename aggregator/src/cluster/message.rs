@@ -100,7 +100,7 @@ pub(super) fn encode_waiting(reporter: &ReporterId, waiting: &Waiting) -> Vec<(P
     let message = |(partition, (vantage, in_flight))| {
         let heartbeat = ReportRequest {
             reporter: Some(hello(reporter, &waiting.workload, vantage, 1)),
-            interval_ms: 1_000,
+            interval_ms: u32::try_from(waiting.interval.as_millis()).unwrap_or(u32::MAX),
             in_flight,
             in_flight_unix_us: waiting.at.0,
             ..ReportRequest::default()
@@ -246,6 +246,7 @@ mod tests {
         let key = SeriesKey { outcome: Outcome::Unspecified, ..(*counted("shop", 1, 1).series).clone() };
         let waiting = Waiting {
             at: UnixMicros(77),
+            interval: std::time::Duration::from_secs(4),
             workload: "shop/w".into(),
             ages: vec![(key, Counts::from_iter([(Bucket::of(Micros(2_000_000)), 4)]))],
         };

@@ -12,7 +12,7 @@ mod unit;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serin_sketch::Bucket;
+use serin_sketch::{Bucket, Counts};
 
 use super::shares::{Recent, Shares, Split};
 use crate::time::UnixMicros;
@@ -88,11 +88,21 @@ impl Confirm {
         if self.rest_was_proven {
             self.single_out(shares);
         }
-        let shown = self.shown(begin.since(self.written));
-        self.alone.iter_mut().for_each(|(node, silence)| silence.observe(begin, shares.of(node), shown));
-        let theirs = self.alone.keys().fold(Split::default(), |sum, node| sum.plus(shares.of(node)));
-        let rest = if self.is_theirs { shares.whole.minus(theirs) } else { shares.whole };
-        self.rest.observe(begin, rest, shown);
+        let after = begin.since(self.written);
+        let (mut theirs, mut hidden_of_them) = (Split::default(), 0);
+        for (node, silence) in &mut self.alone {
+            let hidden = self.before.by.get(node).map_or(0, |sent| hidden(&sent.unanswered, after));
+            silence.observe(begin, shares.of(node), hidden);
+            (theirs, hidden_of_them) = (theirs.plus(shares.of(node)), hidden_of_them + hidden);
+        }
+        let all_hidden = hidden(&self.before.unanswered, after);
+        let (rest, hidden) = match self.is_theirs {
+            true => (shares.whole.minus(theirs), all_hidden.saturating_sub(hidden_of_them)),
+            false => (shares.whole, all_hidden),
+        };
+        // Where nothing is known of before, it may have answered none.
+        let is_unknown = self.before.whole.all() == 0 && after < self.within / 2;
+        self.rest.observe(begin, rest, if is_unknown { u64::MAX } else { hidden });
         self.rest_was_proven |= self.rest.is_proven();
         let is_late = end.since(self.written) >= self.within;
         if self.is_settled() || is_late && self.is_silent_together(end) {
@@ -103,15 +113,6 @@ impl Confirm {
             return Seen::NotInEffect;
         }
         Seen::Waiting
-    }
-
-    /// Which part of requests that were sent right after the write would have been seen so long after it, by how long they lasted before: one
-    /// that is not answered shows when it has timed out.
-    fn shown(&self, after: Duration) -> f64 {
-        let Shares { whole, unanswered, .. } = &self.before;
-        let lasts_longer = |(bucket, _): &(Bucket, u64)| Duration::from(bucket.lower()) > after;
-        let later: u64 = unanswered.iter().filter(lasts_longer).map(|(_, n)| n).sum();
-        1.0 - (later as f64 / whole.candidate.max(1) as f64).min(1.0)
     }
 
     pub(super) fn overdue(&self) -> bool {
@@ -157,6 +158,13 @@ impl Confirm {
         let all = self.alone.values().chain(self.asks_rest().then_some(&self.rest));
         all.filter_map(|silence| silence.from).max().unwrap_or(self.written).since(self.written)
     }
+}
+
+/// Of the candidate's requests that were not answered, how many would not have been seen yet so long after they were sent: they show when
+/// they have timed out.
+fn hidden(unanswered: &Counts, after: Duration) -> u64 {
+    let lasts_longer = |(bucket, _): &(Bucket, u64)| Duration::from(bucket.lower()) > after;
+    unanswered.iter().filter(lasts_longer).map(|(_, n)| n).sum()
 }
 
 #[cfg(test)]

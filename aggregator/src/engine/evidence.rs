@@ -8,7 +8,7 @@ use serin_sketch::Counts;
 use crate::{
     config::Service,
     recording::Observed,
-    report::{self, Delta, SeriesKey},
+    report::{self, Delta, SeriesKey, Waiting},
     safety::FRESH,
     store::{Second, Slices},
     time::UnixMicros,
@@ -127,10 +127,18 @@ pub(super) fn is_fresh(service: &Service, slices: &Slices, now: UnixMicros) -> b
         .any(|seen| seen.deltas().any(|delta| is_its(delta.series)) || seen.waiting().any(|(series, _)| is_its(series)))
 }
 
-/// Whether the candidate was sent requests: some ended in this second, or wait at the end of it. One that never answers only has the latter.
+/// Whether a series is of the service's candidate, wherever it was measured.
+pub(super) fn is_candidates(service: &Service, series: &SeriesKey) -> bool {
+    series.service == service.name && series.release == service.candidate
+}
+
+/// Whether the candidate was sent requests: some ended in this second, or were sent a moment before and wait. One that never answers only
+/// has the latter. Those that have waited for longer tell nothing of now.
 pub(super) fn gets_requests(service: &Service, seen: &Second) -> bool {
-    let is_its = |series: &SeriesKey| belongs(service, series) && series.release == service.candidate;
-    seen.deltas().any(|delta| is_its(delta.series)) || seen.waiting().any(|(series, _)| is_its(series))
+    let is_its = |series: &SeriesKey| is_candidates(service, series) && belongs(service, series);
+    let waits =
+        |waiting: &Waiting| waiting.ages.iter().any(|(series, ages)| is_its(series) && waiting.sent_lately(ages) > 0);
+    seen.deltas().any(|delta| is_its(delta.series)) || seen.waiting_by_reporter().any(|(_, waiting)| waits(waiting))
 }
 
 /// Which arm a release counts for, if any.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serin_proto::v1::Vantage;
-use serin_sketch::{Bucket, Counts, Micros};
+use serin_sketch::{Bucket, Counts};
 
 use super::evidence;
 use crate::{
@@ -18,8 +18,6 @@ use crate::{
 
 /// Proxies told apart in one second: at 100 B each, ten seconds of them are 1 MB for a service on trial. The others count in the whole.
 const PROXIES_MAX: usize = 1_000;
-/// Requests under way are told of once they have waited for a second: those of up to two seconds are the ones of one second.
-const WAITED_MAX: Micros = Micros(2_000_000);
 /// How many past seconds the split before a write is taken from.
 pub(super) const SECONDS: usize = 10;
 
@@ -60,6 +58,8 @@ pub(super) struct Sent {
     /// Empty where it is not known.
     pub(super) workload: Arc<str>,
     pub(super) split: Split,
+    /// As in [`Shares`].
+    pub(super) unanswered: Counts,
 }
 
 /// How requests were split, as a whole where the service is judged, and by the proxies that send them.
@@ -74,14 +74,15 @@ pub(super) struct Shares {
 
 impl Shares {
     /// What is added later may be of an older filter in the same proxy, which does not say its workload.
-    fn add(&mut self, node: &Arc<str>, workload: &Arc<str>, split: Split) {
+    fn add(&mut self, node: &Arc<str>, more: Sent) {
         if let Some(sent) = self.by.get_mut(node) {
-            sent.split = sent.split.plus(split);
+            sent.split = sent.split.plus(more.split);
+            sent.unanswered.merge(&more.unanswered);
             if sent.workload.is_empty() {
-                sent.workload = Arc::clone(workload);
+                sent.workload = more.workload;
             }
         } else if self.by.len() < PROXIES_MAX {
-            self.by.insert(Arc::clone(node), Sent { workload: Arc::clone(workload), split });
+            self.by.insert(Arc::clone(node), more);
         }
     }
 
@@ -118,7 +119,7 @@ impl Recent {
         let mut sum = Shares::default();
         for shares in self.0.iter().rev().take(seconds) {
             sum.whole = sum.whole.plus(shares.whole);
-            shares.by.iter().for_each(|(node, sent)| sum.add(node, &sent.workload, sent.split));
+            shares.by.iter().for_each(|(node, sent)| sum.add(node, sent.clone()));
             sum.unanswered.merge(&shares.unanswered);
         }
         sum
@@ -140,46 +141,43 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
         };
         let to_candidate = delta.series.release == service.candidate;
         let split = if to_candidate { Split { candidate: n, others: 0 } } else { Split { candidate: 0, others: n } };
+        let mut unanswered = Counts::new();
+        if to_candidate && !report::was_answered(delta.series.outcome) && !seen.tells_of_waiting(&origin.node) {
+            unanswered.add_all(delta.timing(Timing::Total));
+        }
         if evidence::is_of(service, &delta) {
             shares.whole = shares.whole.plus(split);
-            if to_candidate && !report::was_answered(delta.series.outcome) {
-                shares.unanswered.add_all(delta.timing(Timing::Total));
-            }
+            shares.unanswered.merge(&unanswered);
         }
         // What was read from disk after a restart does not say who sent it.
         if delta.series.vantage != Vantage::Inbound && !origin.node.is_empty() {
-            shares.add(&origin.node, &origin.workload, split);
+            shares.add(&origin.node, Sent { workload: Arc::clone(&origin.workload), split, unanswered });
         }
     }
     let sent = sent(service, seen);
-    if sent.whole.candidate > 0 {
-        shares.unanswered = Counts::new();
-    }
     shares.whole.candidate = shares.whole.candidate.max(sent.whole.candidate);
-    for (node, sent) in sent.by {
-        let candidate = sent.split.candidate.saturating_sub(shares.of(&node).candidate);
-        shares.add(&node, &sent.workload, Split { candidate, others: 0 });
+    for (node, mut sent) in sent.by {
+        sent.split.candidate = sent.split.candidate.saturating_sub(shares.of(&node).candidate);
+        shares.add(&node, sent);
     }
     shares
 }
 
-/// What the candidate was sent in the second before and has not answered. Where nothing ends this is all that is seen of it, and it is
-/// never more than what is sent in a second: the larger of the two numbers counts, because most of what ends has also waited.
+/// What the candidate was sent a second ago and has not answered. Where nothing ends this is all that is seen of it, and it is never more
+/// than what is sent in that time: the larger of the two numbers counts, because most of what ends has also waited.
 fn sent(service: &Service, seen: &Second) -> Shares {
     let mut shares = Shares::default();
-    let all = seen.waiting_by_reporter();
-    let all = all.flat_map(|(reporter, waiting)| waiting.ages.iter().map(move |waits| (reporter, waiting, waits)));
-    for (reporter, waiting, (series, ages)) in all {
-        let candidate = ages.iter().filter(|(age, _)| age.lower() < WAITED_MAX).map(|(_, n)| n).sum();
-        if candidate == 0 || series.service != service.name || series.release != service.candidate {
-            continue;
-        }
-        let split = Split { candidate, others: 0 };
-        if evidence::belongs(service, series) {
-            shares.whole = shares.whole.plus(split);
-        }
-        if series.vantage != Vantage::Inbound {
-            shares.add(&reporter.node_id, &waiting.workload, split);
+    for (reporter, waiting) in seen.waiting_by_reporter() {
+        let its = waiting.ages.iter().filter(|(series, _)| evidence::is_candidates(service, series));
+        for (series, ages) in its {
+            let split = Split { candidate: waiting.sent_lately(ages), others: 0 };
+            if evidence::belongs(service, series) {
+                shares.whole = shares.whole.plus(split);
+            }
+            if series.vantage != Vantage::Inbound && split.candidate > 0 {
+                let workload = Arc::clone(&waiting.workload);
+                shares.add(&reporter.node_id, Sent { workload, split, unanswered: Counts::new() });
+            }
         }
     }
     shares
@@ -188,6 +186,7 @@ fn sent(service: &Service, seen: &Second) -> Shares {
 #[cfg(test)]
 mod tests {
     use serin_proto::v1::Outcome;
+    use serin_sketch::Micros;
 
     use super::*;
     use crate::{
@@ -220,7 +219,11 @@ mod tests {
         for (node, workload) in waits {
             let reporter = ReporterId { node_id: (*node).into(), boot_nonce: 1, context_id: 1 };
             let ages = vec![(series("v2", Outcome::Unspecified), counts(3))];
-            slices.wait(&reporter, Waiting { at: now, workload: (*workload).into(), ages }, now);
+            slices.wait(
+                &reporter,
+                Waiting { at: now, interval: std::time::Duration::from_secs(1), workload: (*workload).into(), ages },
+                now,
+            );
         }
         of(&service, 100, slices.second(100), UnixMicros(0))
     }
@@ -235,5 +238,34 @@ mod tests {
         let shares = shares(&[("a", ""), ("a", "ns/w"), ("b", "ns/w"), ("", "")], &[("b", ""), ("c", "ns/x")]);
         assert_eq!(by(&shares), [("a", "ns/w", 2, 2), ("b", "ns/w", 3, 1), ("c", "ns/x", 3, 0)]);
         assert_eq!(shares.whole, Split { candidate: 6, others: 4 });
+    }
+
+    /// Of one that tells what waits they would show, of the other one they show when they have timed out.
+    #[test]
+    fn what_is_not_answered_is_hidden_where_nothing_tells_that_it_waits() {
+        let yaml = "services: [{name: shop, vantage: gateway, baseline: v1, candidate: v2}]";
+        let service = Config::parse(yaml).unwrap().services.remove(0);
+        let (mut slices, now) = (Slices::new(std::time::Duration::from_secs(60)), UnixMicros::from_second(101));
+        let total = Counts::from_iter([(Bucket::of(Micros(15_000_000)), 5)]);
+        let timed_out = Counted {
+            series: Arc::new(series("v2", Outcome::Timeout)),
+            upstream: Counts::new(),
+            total: total.clone(),
+            retries: 0,
+        };
+        for node in ["logger", "filter"] {
+            let origin = Origin { node: node.into(), ..Origin::unknown() };
+            slices.add(100, &origin, Arc::new([timed_out.clone()].into_iter().collect()), now);
+        }
+        let reporter = ReporterId { node_id: "filter".into(), boot_nonce: 9, context_id: 2 };
+        let interval = std::time::Duration::from_secs(4);
+        // Sent 1.5 s, 4.9 s and 5.1 s before; the last one was told of with the report before.
+        let ages = Counts::from_iter([1_500_000, 4_900_000, 5_200_000].map(|age| (Bucket::of(Micros(age)), 20)));
+        let ages = vec![(series("v2", Outcome::Unspecified), ages)];
+        slices.wait(&reporter, Waiting { at: now, interval, workload: "".into(), ages }, now);
+        let shares = of(&service, 100, slices.second(100), UnixMicros(0));
+        assert_eq!(by(&shares), [("filter", "", 40, 0), ("logger", "", 5, 0)]);
+        assert_eq!((&shares.by["filter"].unanswered, &shares.by["logger"].unanswered), (&Counts::new(), &total));
+        assert_eq!(shares.unanswered, total);
     }
 }

@@ -500,7 +500,12 @@ impl World {
         let age = |s| serin_sketch::Bucket::of(Micros(s * 1_000_000 + 500_000));
         let ages = Counts::from_iter(seconds.map(|s| (age(s), 50)));
         let at = UnixMicros::from_second(self.second + 1);
-        let waiting = Some(report::Waiting { at, workload: "".into(), ages: vec![(series, ages)] });
+        let waiting = Some(report::Waiting {
+            at,
+            interval: Duration::from_secs(1),
+            workload: "".into(),
+            ages: vec![(series, ages)],
+        });
         let heartbeat = Heartbeat { waiting, ..Heartbeat::default() };
         self.engine.step(Event::Heartbeat { stream: STREAM, heartbeat }, at);
         self.second(vec![spread("v1", 1)])

@@ -14,7 +14,7 @@ use serin_proto::{
 
 use super::delta::{Distribution, Problem, Wire};
 use crate::{
-    report::{Deltas, Report, Reporter, ReporterId, SeriesKey, Waiting},
+    report::{Deltas, REPORTS_EVERY_MAX, Report, Reporter, ReporterId, SeriesKey, Waiting},
     time::UnixMicros,
 };
 
@@ -154,7 +154,8 @@ impl Session {
         if message.interval_ms == 0 || message.interval_ms > INTERVAL_MS_MAX {
             return Err(Refusal::Interval(message.interval_ms));
         }
-        let waiting = self.waiting(message.in_flight_unix_us, message.in_flight)?;
+        let interval_ms = message.state.as_ref().map_or(message.interval_ms, |state| state.interval_ms);
+        let waiting = self.waiting(message.in_flight_unix_us, interval_ms, message.in_flight)?;
         if message.sequence == 0 {
             let empty = message.new_series.is_empty() && message.deltas.is_empty();
             let ReportRequest { requests_before, overflow_requests, state, .. } = message;
@@ -184,7 +185,7 @@ impl Session {
         }))
     }
 
-    fn waiting(&self, at_us: u64, wire: Vec<v1::InFlight>) -> Result<Option<Waiting>, Refusal> {
+    fn waiting(&self, at_us: u64, interval_ms: u32, wire: Vec<v1::InFlight>) -> Result<Option<Waiting>, Refusal> {
         if wire.len() > IN_FLIGHT_MAX {
             return Err(Refusal::TooManyInFlight(wire.len()));
         }
@@ -201,7 +202,9 @@ impl Session {
             Ok((key, ages.map_err(|problem| Refusal::Ages { at, problem })?))
         });
         let ages = ages.collect::<Result<Vec<_>, Refusal>>()?;
-        Ok((at_us > 0).then_some(Waiting { at: UnixMicros(at_us), workload: Arc::clone(&self.workload), ages }))
+        let (at, workload) = (UnixMicros(at_us), Arc::clone(&self.workload));
+        let interval = Duration::from_millis(interval_ms.into()).clamp(Duration::from_secs(1), REPORTS_EVERY_MAX);
+        Ok((at_us > 0).then_some(Waiting { at, interval, workload, ages }))
     }
 
     fn define(&mut self, series: v1::Series) -> Result<(), Refusal> {

@@ -62,6 +62,12 @@ impl Second {
         self.waiting.iter()
     }
 
+    /// Whether a proxy tells of what waits there.
+    pub fn tells_of_waiting(&self, node: &Arc<str>) -> bool {
+        let first = ReporterId { node_id: Arc::clone(node), boot_nonce: 0, context_id: 0 };
+        self.waiting.range(first..).next().is_some_and(|(reporter, _)| reporter.node_id == *node)
+    }
+
     /// What it takes in memory, nearly.
     fn bytes(&self) -> usize {
         let waiting: usize = self.waiting.values().map(|waiting| bytes_of(&waiting.ages)).sum();
@@ -286,7 +292,12 @@ mod tests {
         let now = UnixMicros::from_second(101);
         let waiting = |requests| {
             let ages = Counts::from_iter([(serin_sketch::Bucket::of(Micros(1_500_000)), requests)]);
-            Waiting { at: UnixMicros(101_004_000), workload: "".into(), ages: vec![(key(), ages)] }
+            Waiting {
+                at: UnixMicros(101_004_000),
+                interval: Duration::from_secs(1),
+                workload: "".into(),
+                ages: vec![(key(), ages)],
+            }
         };
         slices.wait(&reporter, waiting(7), now.plus(Duration::from_millis(5)));
         slices.wait(&reporter, waiting(3), now.plus(Duration::from_millis(9)));

@@ -20,8 +20,9 @@ fn shares<'a>(by: impl IntoIterator<Item = (&'a str, Split)>) -> Shares {
 
 /// By workload and node id.
 fn shares_of<'a>(by: impl IntoIterator<Item = (&'a str, &'a str, Split)>) -> Shares {
-    let sent =
-        |(workload, node, split): (&str, &str, Split)| (Arc::from(node), Sent { workload: workload.into(), split });
+    let sent = |(workload, node, split): (&str, &str, Split)| {
+        (Arc::from(node), Sent { workload: workload.into(), split, unanswered: Counts::new() })
+    };
     let by: BTreeMap<Arc<str>, Sent> = by.into_iter().map(sent).collect();
     let whole = by.values().fold(Split::default(), |sum, sent| sum.plus(sent.split));
     Shares { whole, by, ..Shares::default() }
@@ -115,18 +116,55 @@ fn one_that_does_not_follow_is_named_and_waited_for() {
 
 #[test]
 fn one_that_dies_is_not_waited_for_and_proves_nothing() {
-    let mut c = after(shares([("a", split(5, 45)), ("b", split(5, 45))]), 10);
+    let mut c = after(shares([("a", split(5, 45)), ("b", split(5, 45))]), 30);
     let seen = |second: u64| match second {
         0..=1 => shares([("a", split(5, 45)), ("b", split(1, 49))]),
         _ => shares([("b", split(0, 50))]),
     };
-    assert_eq!(first(&mut c, 10, seen), Some((3, Seen::Zero { after: Duration::from_millis(1_700) })));
+    // It could report every ten seconds.
+    assert_eq!(first(&mut c, 30, seen), Some((12, Seen::Zero { after: Duration::from_millis(1_700) })));
     let sources = c.sources(&shares([("b", split(0, 50))]));
     let states: Vec<_> = sources.iter().map(|source| (source.node_id.as_str(), source.state())).collect();
     assert_eq!(states, [("a", SourceState::Gone), ("b", SourceState::Stopped)]);
     // When all of them are gone nobody tells anything.
-    let mut c = after(shares([("a", split(5, 45)), ("b", split(5, 45))]), 10);
-    assert_eq!(first(&mut c, 10, |_| whole(0, 0)), Some((10, Seen::NotInEffect)));
+    let mut c = after(shares([("a", split(5, 45)), ("b", split(5, 45))]), 30);
+    assert_eq!(first(&mut c, 30, |_| whole(0, 0)), Some((30, Seen::NotInEffect)));
+}
+
+/// Both report every ten seconds. One is silent with each second report, and not gone in between.
+#[test]
+fn one_that_reports_seldom_is_not_gone() {
+    let mut before = Recent::default();
+    (0..9).for_each(|_| before.push(whole(0, 0)));
+    before.push(shares([("a", split(20, 180)), ("b", split(20, 180))]));
+    let mut c = Confirm::new(WRITTEN, Duration::from_secs(30), &before, true);
+    let seen = |second: u64| match second % 10 {
+        9 => shares([("a", split(0, 200)), ("b", split(20, 180))]),
+        _ => whole(0, 0),
+    };
+    assert_eq!(first(&mut c, 29, seen), None);
+    let sources = c.sources(&seen(9));
+    let states: Vec<_> = sources.iter().map(|source| (source.node_id.as_str(), source.state())).collect();
+    assert_eq!(states, [("b", SourceState::Sends), ("a", SourceState::Stopped)]);
+}
+
+/// A tenth of all requests to the candidate hang for 15 s, and one proxy sends all of those: by itself it shows nothing for as long.
+#[test]
+fn what_hangs_is_hidden_where_it_is_sent() {
+    let mut before = shares([("hangs", split(10, 90)), ("answered", split(90, 10))]);
+    before.unanswered = Counts::from_iter([(Bucket::of(serin_sketch::Micros(15_000_000)), 10)]);
+    before.by.get_mut("hangs").unwrap().unanswered = before.unanswered.clone();
+    let mut c = after(before, 30);
+    let seen = |_| shares([("hangs", split(0, 100)), ("answered", split(0, 100))]);
+    assert_eq!(first(&mut c, 30, seen), Some((16, Seen::Zero { after: Duration::from_millis(700) })));
+}
+
+/// After a restart between the decision and the write.
+#[test]
+fn where_nothing_is_known_of_before_all_may_hang() {
+    let mut c = Confirm::new(WRITTEN, Duration::from_secs(30), &Recent::default(), true);
+    // At 1% a thousand requests bring ten.
+    assert_eq!(first(&mut c, 30, |_| whole(0, 1_000)), Some((16, Seen::Zero { after: Duration::from_millis(700) })));
 }
 
 /// Each of a hundred is too small to prove its silence in time, and together they are enough.

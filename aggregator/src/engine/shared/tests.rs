@@ -104,7 +104,7 @@ fn what_comes_by_a_stream_is_passed_on_and_not_judged() {
         deltas,
     };
     assert_eq!(engine.step(Event::Reported { stream: STREAM, report }, now), [Effect::Store(Box::new(stored))]);
-    let waiting = Waiting { at: now, workload: "w".into(), ages: vec![] };
+    let waiting = Waiting { at: now, interval: Duration::from_secs(1), workload: "w".into(), ages: vec![] };
     let heartbeat = Heartbeat { waiting: Some(waiting.clone()), ..Heartbeat::default() };
     assert_eq!(engine.step(Event::Heartbeat { stream: STREAM, heartbeat }, now), [Effect::Wait(id, waiting)]);
     assert_eq!(engine.slices.since(0).count(), 0);

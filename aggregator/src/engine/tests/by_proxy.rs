@@ -153,11 +153,13 @@ fn one_that_comes_back_with_little_is_named() {
 /// A proxy that ends with its pod is not waited for.
 #[test]
 fn one_that_dies_holds_nothing_up() {
-    let mut mesh = Mesh::new(&config(false));
+    let mut config = config(false);
+    config.services[0].rollback.confirm_within = Duration::from_secs(30);
+    let mut mesh = Mesh::new(&config);
     let id = mesh.until(60, split, roll_back);
     mesh.world.step(written(id));
     mesh.second(&split);
-    let said = mesh.until(9, |n| if n == STUCK { vec![] } else { follows(n) }, stage(DecisionStage::Confirmed));
+    let said = mesh.until(15, |n| if n == STUCK { vec![] } else { follows(n) }, stage(DecisionStage::Confirmed));
     assert!(said.starts_with("candidate share 0.0% after 1.0 s"), "{said}");
     let sources = mesh.decision().sources;
     let gone = sources.iter().find(|source| source.node_id.contains("client-7")).unwrap();
