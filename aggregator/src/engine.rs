@@ -281,6 +281,14 @@ impl Engine {
         self.decisions.values().rev().filter(of_service).take(limit).cloned().collect()
     }
 
+    /// The verdict by which a release is condemned, guarded or not: the newest of the service, or of this candidate.
+    pub fn condemned(&self, service: &str, candidate: Option<&str>) -> Option<v1::Verdict> {
+        let is_asked = |d: &&v1::Decision| d.service == service && candidate.is_none_or(|wanted| d.candidate == wanted);
+        let newest = self.decisions.values().rev().find(is_asked)?;
+        let holds = decision::condemns(newest, service, &newest.candidate);
+        Some(v1::Verdict { condemned: true, ..newest.verdict.clone()? }).filter(|_| holds)
+    }
+
     /// Each service and its candidate, and whether that is condemned and its rollback not confirmed in time.
     pub fn unconfirmed(&self) -> impl Iterator<Item = (&Service, bool)> {
         self.guards.iter().map(|guard| {

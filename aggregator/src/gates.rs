@@ -61,7 +61,7 @@ struct Metadata {
 }
 
 /// Whose verdict is asked for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Asked {
     service: String,
     /// Of no other release.
@@ -96,9 +96,13 @@ pub fn routes(engine: Handle, guards: bool) -> Router {
 /// The verdict of the release that is asked about. A service that is not known may still come where ReleaseGuards bring services: one that
 /// names no releases does once two of them get requests, which a controller that waits for a yes before the first increase would never see.
 async fn current(engine: &Handle, asked: &Asked, guards: bool) -> Result<Verdict, (StatusCode, String)> {
-    let wanted = asked.service.clone();
-    let found = engine.ask(move |engine, _| engine.verdicts().find(|verdict| verdict.service == wanted).cloned()).await;
-    match found.map_err(|stopped| (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")))? {
+    let Asked { service, candidate } = asked.clone();
+    let found = engine.ask(move |engine, _| {
+        let guarded = engine.verdicts().find(|verdict| verdict.service == service).cloned();
+        // What is condemned stays so while its ReleaseGuard is not read yet.
+        guarded.or_else(|| engine.condemned(&service, candidate.as_deref()).filter(|_| guards))
+    });
+    match found.await.map_err(|stopped| (StatusCode::SERVICE_UNAVAILABLE, format!("{stopped}\n")))? {
         Some(verdict) => Ok(asked.of(verdict)),
         None if guards => Ok(asked.not_yet(unguarded(&asked.service))),
         None => {

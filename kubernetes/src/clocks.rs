@@ -102,6 +102,7 @@ mod tests {
             started: Some(at(started)),
             is_ready: true,
             is_leaving: false,
+            has_ended: false,
             owner: None,
             set: None,
         }

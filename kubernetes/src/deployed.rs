@@ -1,11 +1,11 @@
 //! When the pods of a release are those of another deployment: pure.
 //!
 //! Labels such as `canary` are given to one deployment after the other. What tells them apart is the ReplicaSet. A Deployment that is
-//! rolled out has pods of one ReplicaSet only, besides those that are being deleted. While it has pods of two, as in the middle of a rolling
-//! update, nothing is told: what is counted under the label is of both. So a rolling update is told once, at its end, and an undo like any
-//! other. That pods are scaled to zero and back, are more or fewer, or are made again elsewhere, is no deployment: it is the same ReplicaSet.
+//! rolled out has pods of one ReplicaSet only. While it has pods of two, as in the middle of a rolling update and until the last old pod has
+//! answered its last request, nothing is told: what is counted under the label is of both. So a rolling update is told once, at its end, and
+//! an undo like any other. That pods are scaled to zero and back, are more or fewer, or are made again elsewhere, is no deployment: it is the same ReplicaSet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::pods::{Seen, Set};
 
@@ -51,7 +51,10 @@ impl Deployed {
     pub fn look<'a>(&mut self, pods: impl Iterator<Item = &'a Seen>) -> Option<Change> {
         let of_it = pods.filter(|pod| pod.release.as_ref() == Some(&self.release));
         let mut of_sets: BTreeMap<&Set, (bool, bool)> = BTreeMap::new();
+        // Their last requests end yet, and are counted under the label.
+        let mut draining: BTreeSet<&Set> = BTreeSet::new();
         for (set, pod) in of_it.filter_map(|pod| Some((pod.set.as_ref()?, pod))) {
+            draining.extend((pod.is_leaving && !pod.has_ended).then_some(set));
             let (stays, is_ready) = of_sets.entry(set).or_default();
             (*stays, *is_ready) = (*stays || !pod.is_leaving, *is_ready || pod.is_ready);
         }
@@ -70,8 +73,8 @@ impl Deployed {
         let mut new: Option<Change> = None;
         for (maker, sets) in made {
             let set = match sets.as_slice() {
-                [(set, true)] => *set,
-                [] | [(_, false)] => continue,
+                [(set, true)] if draining.iter().all(|other| other == set) => *set,
+                [] | [_] => continue,
                 _ => {
                     self.rolled_out.entry(maker.to_owned()).or_default();
                     continue;

@@ -212,6 +212,8 @@ pub struct Seen {
     pub is_ready: bool,
     /// Whether it is being deleted, or has ended: one that was evicted stays as an object for long.
     pub is_leaving: bool,
+    /// Whether none of its containers runs any more.
+    pub has_ended: bool,
     /// The uid of its ReplicaSet, or of whatever else made it.
     pub owner: Option<String>,
     /// That ReplicaSet, where it is known.
@@ -224,7 +226,8 @@ impl Seen {
         let ObjectMeta { name, creation_timestamp, deletion_timestamp, labels, owner_references, .. } = &pod.metadata;
         let (none, no_labels) = (Status::default(), BTreeMap::new());
         let status = pod.status.as_ref().unwrap_or(&none);
-        let is_leaving = deletion_timestamp.is_some() || ENDED.contains(&status.phase.as_str());
+        let has_ended = ENDED.contains(&status.phase.as_str());
+        let is_leaving = deletion_timestamp.is_some() || has_ended;
         let labels = labels.as_ref().unwrap_or(&no_labels);
         let app = APP_LABELS.iter().filter_map(|label| labels.get(*label)).find(|app| !app.is_empty());
         Some(Seen {
@@ -238,6 +241,7 @@ impl Seen {
             is_ready: !is_leaving
                 && status.conditions.iter().any(|state| state.type_ == READY && state.status == "True"),
             is_leaving,
+            has_ended,
             owner: owner_references.iter().flatten().next().map(|owner| owner.uid.clone()),
             set: None,
         })
@@ -376,7 +380,8 @@ mod tests {
         evicted["status"]["phase"] = "Failed".into();
         let mut read: Pod = serde_json::from_value(evicted).unwrap();
         strip(&mut read);
-        assert!(Seen::of(&read).unwrap().is_leaving, "it has ended");
+        let ended = Seen::of(&read).unwrap();
+        assert_eq!([&going, &ended].map(|pod| (pod.is_leaving, pod.has_ended)), [(true, false), (true, true)]);
         let next = Seen { created: "2026-01-01T01:00:00Z".parse().unwrap(), is_leaving: false, ..going.clone() };
         let ages = |pods: &[&Seen]| -> Vec<Timestamp> {
             by_release(pods.iter().copied()).into_iter().map(|pod| pod.since).collect()

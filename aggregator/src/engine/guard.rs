@@ -1,5 +1,6 @@
 //! Guards one service: runs its trial, and condemns the candidate when it is regressed.
 
+mod condemnation;
 mod deployed;
 
 use std::{sync::Arc, time::Duration};
@@ -7,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use serin_proto::v1::{self, VerdictState};
 
 use super::{
-    Deployed, Effect, Held, Learned, NotCleared, Written,
+    Deployed, Effect, Learned,
     condemned::Condemned,
     decision,
     evidence::{self, Starts},
@@ -103,31 +104,6 @@ impl Guard {
         self.verdict = verdict;
     }
 
-    /// The rollback that an earlier run decided but did not come to write.
-    pub(super) fn unfinished(&self) -> Option<Effect> {
-        let condemned = self.condemned.as_ref().filter(|condemned| condemned.is_writing())?;
-        Some(Effect::RollBack { decision: condemned.decision().id, service: Arc::clone(&self.service) })
-    }
-
-    /// What another aggregator decided and did not come to write. It is kept anew before: what cannot be kept is not acted on.
-    pub(super) fn take_up(&self) -> Vec<Effect> {
-        let Some(roll_back) = self.unfinished() else { return Vec::new() };
-        let decision = self.condemned.iter().map(|condemned| Effect::Persist(condemned.decision().clone()));
-        decision.chain([roll_back]).collect()
-    }
-
-    /// The order to write its rollback was not carried out.
-    pub(super) fn dropped(&mut self, id: u64) {
-        let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);
-        condemned.into_iter().for_each(Condemned::dropped);
-    }
-
-    /// The rollback of its decision may not be written now.
-    pub(super) fn hold_back(&mut self, id: u64, why: &str, now: UnixMicros) -> Option<Effect> {
-        let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);
-        condemned.and_then(|condemned| condemned.hold_back(why, now))
-    }
-
     pub(super) fn guards(&self, service: &str, release: &str) -> bool {
         self.service.name == service && self.service.candidate == release
     }
@@ -138,11 +114,6 @@ impl Guard {
 
     pub(crate) fn verdict(&self) -> &v1::Verdict {
         &self.verdict
-    }
-
-    /// The decision by which its candidate is condemned.
-    pub(super) fn condemnation(&self) -> Option<&v1::Decision> {
-        self.condemned.as_ref().map(Condemned::decision)
     }
 
     /// Takes one complete second. `id`: of the next decision.
@@ -162,11 +133,6 @@ impl Guard {
         running.or_else(|| self.ended.as_deref().map(Recorded::Ended))
     }
 
-    /// Whether its candidate is condemned.
-    pub(super) fn is_condemned(&self) -> bool {
-        self.condemned.is_some()
-    }
-
     /// The service is to be judged by other rules, or rolled back otherwise, or has another release on trial. What did not change does
     /// not begin anew: this is called whenever somebody looks.
     pub(super) fn replace<'a>(
@@ -181,7 +147,8 @@ impl Guard {
         let is_same_pair = self.service.baseline == service.baseline && self.service.candidate == service.candidate;
         if !is_same_pair {
             let starts = std::mem::take(&mut self.starts);
-            *self = Guard { starts, ..Guard::new(service, kept, now) };
+            let deployed = self.deployed.take().filter(|_| self.service.candidate == service.candidate);
+            *self = Guard { starts, deployed, ..Guard::new(service, kept, now) };
             self.begins(now);
             return self.unfinished().into_iter().collect();
         }
@@ -236,50 +203,6 @@ impl Guard {
         }
     }
 
-    /// The targets were written, or not.
-    pub(super) fn written(&mut self, id: u64, results: &[Written], now: UnixMicros) -> Vec<Effect> {
-        let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);
-        condemned.map_or_else(Vec::new, |condemned| condemned.written(&self.service, results, now))
-    }
-
-    /// This replica leads from now on.
-    pub(super) fn lead(&mut self, now: UnixMicros) -> Option<Effect> {
-        self.condemned.as_mut().and_then(|condemned| condemned.lead(&self.service, now))
-    }
-
-    /// Its rollback, where it is to be held in a cluster.
-    pub(super) fn held(&self) -> Option<Held> {
-        let condemned = self.condemned.as_ref()?;
-        let since = condemned.held(&self.service)?;
-        Some(Held { decision: condemned.decision().id, service: Arc::clone(&self.service), since })
-    }
-
-    /// Its objects are to be written again.
-    pub(super) fn again(&mut self, id: u64) -> bool {
-        let condemned = self.condemned.as_mut().filter(|condemned| condemned.decision().id == id);
-        condemned.is_some_and(Condemned::again)
-    }
-
-    /// A person lifts the condemnation: the candidate is judged anew.
-    ///
-    /// # Errors
-    /// When there is none, or its rollback is just being written.
-    pub(super) fn clear(&mut self, now: UnixMicros) -> Result<Vec<Effect>, NotCleared> {
-        let sentence = decision::may_come(&self.service.candidate);
-        self.lift(&sentence, "cleared: judged anew", now)
-    }
-
-    fn lift(&mut self, sentence: &str, why: &str, now: UnixMicros) -> Result<Vec<Effect>, NotCleared> {
-        let condemned = self.condemned.take_if(|condemned| !condemned.is_writing());
-        let Some(condemned) = condemned else {
-            return Err(if self.condemned.is_some() { NotCleared::Writing } else { NotCleared::NotCondemned });
-        };
-        let decision = condemned.into_cleared(sentence, now);
-        self.begins(now);
-        self.begin_anew(why, now);
-        Ok(vec![Effect::Persist(decision), Effect::Publish(self.verdict.clone())])
-    }
-
     /// The clock was set back: what is to come has other seconds than was thought.
     pub(super) fn is_set_back(&mut self, now: UnixMicros) {
         self.since = self.since.min(now.second());
@@ -327,17 +250,6 @@ impl Guard {
             }
             _ => Vec::new(),
         }
-    }
-
-    fn condemn(&mut self, id: u64, now: UnixMicros) -> Vec<Effect> {
-        self.verdict.condemned = true;
-        self.ended = self.trial.take().map(|running| Arc::new(running.recording));
-        let decision = decision::decide(id, self.verdict.clone(), now);
-        let recent = std::mem::take(&mut self.recent);
-        let (condemned, mut effects) = Condemned::new(&self.service, decision, recent, now);
-        effects.extend(self.ended.clone().map(|recording| Effect::Record { decision: id, recording }));
-        self.condemned = Some(condemned);
-        effects
     }
 
     fn show(&mut self, now: UnixMicros) -> Option<Effect> {

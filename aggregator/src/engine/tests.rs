@@ -210,6 +210,26 @@ fn condemned(config: &Config) -> (World, v1::Decision) {
     (world, decision)
 }
 
+/// Whether its service is guarded now, or its ReleaseGuard is still to be read.
+#[test]
+fn what_is_condemned_is_known_without_its_guard() {
+    let (_, decision) = condemned(&config(false));
+    let nothing = Config { services: vec![], ..config(false) };
+    let (mut world, _) = World::new(&nothing, vec![decision.clone()]);
+    let of =
+        |world: &World, service, candidate| world.engine.condemned(service, candidate).map(|known| known.candidate);
+    let v2 = Some("v2".to_owned());
+    assert_eq!(of(&world, "shop", None), v2);
+    assert_eq!(of(&world, "shop", v2.as_deref()), v2);
+    assert_eq!(of(&world, "shop", Some("v3")), None);
+    assert_eq!(of(&world, "cart", None), None);
+    let now = world.now();
+    let event = v1::DecisionEvent { stage: DecisionStage::Cleared.into(), unix_us: now.0, sentence: String::new() };
+    let events = decision.events.iter().cloned().chain([event]).collect();
+    (world, _) = World::new(&nothing, vec![v1::Decision { events, ..decision }]);
+    assert_eq!(of(&world, "shop", None), None);
+}
+
 #[test]
 fn a_failing_candidate_is_condemned_and_the_rollback_confirmed() {
     let (mut world, decision) = condemned(&config(false));

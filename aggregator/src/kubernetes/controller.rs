@@ -199,7 +199,8 @@ impl Controller {
                 *telling = Telling::of(kept, self.began);
             }
             let Kept { guard, ready, pair, promoted, redeployed, .. } = kept;
-            let (pair, promoted, set) = (pair.as_ref(), *promoted, redeployed.set());
+            let (pair, promoted) = (pair.as_ref(), *promoted);
+            let set = pair.and_then(|pair| redeployed.set(&pair.candidate));
             let known = Known { guard, ready, pair, promoted, set: set.as_ref(), verdict, began, decision };
             let status = status(&known, &telling.conditions, now());
             let anew = pair.and_then(|pair| telling.told.deployed(&pair.candidate, redeployed.anew.as_ref()));

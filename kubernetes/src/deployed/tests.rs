@@ -16,13 +16,15 @@ fn set(name: char) -> Set {
     Set { created, uid: format!("uid-{name}"), name: name.to_string(), made_by: made_by.map(str::to_owned) }
 }
 
-/// A capital is a pod that is ready, a small letter one that is not, with `~` before it one that is being deleted; `?` one whose ReplicaSet
-/// is not known.
+/// A capital is a pod that is ready, a small letter one that is not, with `~` before it one that is being deleted; `!` before it has ended, and
+/// `?` is one whose ReplicaSet is not known.
 fn pods(text: &str) -> Vec<Seen> {
     let letters: Vec<char> = text.chars().collect();
     let pod = |(at, letter): (usize, &char)| {
-        let is_leaving = at > 0 && letters.get(at - 1) == Some(&'~');
-        (*letter != '~').then(|| Seen {
+        let before = at.checked_sub(1).and_then(|at| letters.get(at));
+        let has_ended = before == Some(&'!');
+        let is_leaving = has_ended || before == Some(&'~');
+        (!"~!".contains(*letter)).then(|| Seen {
             name: format!("pod-{at}"),
             ip: String::new(),
             node: String::new(),
@@ -32,6 +34,7 @@ fn pods(text: &str) -> Vec<Seen> {
             started: None,
             is_ready: !is_leaving && !letter.is_lowercase(),
             is_leaving,
+            has_ended,
             owner: None,
             set: (*letter != '?').then(|| set(letter.to_ascii_uppercase())),
         })
@@ -54,13 +57,15 @@ fn what_is_a_deployment_and_what_is_not() {
     let check = |what: &str, last: Option<char>, seen: &str, want: &str| {
         assert_eq!(told(&mut Deployed::new("canary", last.map(set)), seen), want, "{what}: {seen}");
     };
-    check("rolling update", None, "AA AAb AB A~AB ~AbB ~ABB BB", "A . . . +B . .");
+    check("rolling update", None, "AA AAb AB A~AB ~AbB ~ABB BB", "A . . . . . +B");
     check("all at once", None, "AA ~A~A - bb Bb BB", "A . . . +B .");
-    check("two in a row", None, "A AB A~BC ABC ~A~BC C", "A . . . +C .");
+    check("two in a row", None, "A AB A~BC ABC ~A~BC C", "A . . . . +C");
     check("one that never gets ready", None, "A Ab Ab A", "A . . .");
-    check("one that never gets ready, without the old one", None, "A b b ~bC", "A . . +C");
+    check("one that never gets ready, without the old one", None, "A b b ~bC C", "A . . . +C");
     check("taken back before it was out", None, "AA AAB A~AB AA~B AA", "A . . . .");
-    check("undo", None, "A B AB A~B A", "A +B . +A .");
+    check("the old pods still answer requests", None, "A AB ~AB ~AB B", "A . . . +B");
+    check("an old pod was evicted, and stays", None, "A A!A !AB", "A . +B");
+    check("undo", None, "A B AB A~B A", "A +B . . +A");
     check("undo of the undo", None, "A B A B", "A +B +A +B");
     check("scaled to zero and back", None, "AA ~A~A - - a A AA", "A . . . . . .");
     check("scaled to zero, deployed, scaled up", None, "A - B", "A . +B");
@@ -74,12 +79,12 @@ fn what_is_a_deployment_and_what_is_not() {
     check("its ReplicaSet is learned late", None, "? A A? AB ?B B", ". A . . +B .");
     check("without a ReplicaSet", None, "? ?? ?", ". . .");
     check("made by nobody", None, "A X", "A +X");
-    check("started in the middle", None, "AB AB ~AB B", ". . +B .");
-    check("started in the middle of an undo", None, "AB A~B A", ". +A .");
+    check("started in the middle", None, "AB AB ~AB B", ". . . +B");
+    check("started in the middle of an undo", None, "AB A~B A", ". . +A");
     check("two Deployments side by side", None, "AU ~AU AU - U AU", "U . . . . .");
     check("two Deployments, both at zero", None, "AU ~A~U - A AU", "U . . . .");
     check("two Deployments, the newer one at zero", None, "AU A AU A", "U . . .");
-    check("of two Deployments the older one", None, "AU ABU ~ABU BU ABU A~BU", "U . +B . . +A");
+    check("of two Deployments the older one", None, "AU ABU ~ABU BU ABU A~BU AU", "U . . +B . . +A");
     check("of two Deployments the newer one", None, "AU AUW AW", "U . +W");
     check("a Deployment comes", None, "A AW", "A +W");
     check("a Deployment that is older comes back", None, "W AW W", "W . .");
@@ -88,10 +93,10 @@ fn what_is_a_deployment_and_what_is_not() {
     check("nothing happened", Some('A'), "A AA", ". .");
     check("at zero meanwhile", Some('A'), "- A", ". .");
     check("deployed meanwhile", Some('A'), "B B", "+B .");
-    check("being deployed", Some('A'), "AB ~AB B", ". +B .");
-    check("being deployed, the old pods are going", Some('A'), "~AB B", "+B .");
+    check("being deployed", Some('A'), "AB ~AB B", ". . +B");
+    check("being deployed, the old pods are going", Some('A'), "~AB B", ". +B");
     check("undone meanwhile", Some('B'), "A", "+A");
-    check("being undone", Some('B'), "AB A~B A", ". +A .");
+    check("being undone", Some('B'), "AB A~B A", ". . +A");
     check("side by side", Some('U'), "AU AU", ". .");
     check("side by side, and one was deployed", Some('U'), "BU", "+B");
     check("side by side, and the older one was not", Some('U'), "Au A~U AU", ". . .");

@@ -52,6 +52,7 @@ fn pod(app: &str, release: &str, created: i64) -> Seen {
         started: Some(at(created + 1)),
         is_ready: true,
         is_leaving: false,
+        has_ended: false,
         owner: None,
         set: None,
     }

@@ -97,3 +97,15 @@ fn a_rollback_that_is_held_back_is_not_written_any_more() {
     world.engine.pause(None);
     assert_eq!(world.until(20, &healthy(), roll_back), None);
 }
+
+/// The run before ended between the two.
+#[test]
+fn a_lift_that_a_restart_came_before_is_made_up_for() {
+    let (_, decision) = condemned(&config(false));
+    let decided = UnixMicros(decision.unix_us).second();
+    let (mut next, _) = World::new(&config(false), vec![decision]);
+    next.second = decided + 20;
+    assert_eq!(cleared(&next.step(deployed(decided, false))), None, "it was there");
+    let said = "v2 was deployed anew (ReplicaSet shop-5d4f): v2 may take traffic again";
+    assert_eq!(cleared(&next.step(deployed(decided + 1, false))).as_deref(), Some(said));
+}
