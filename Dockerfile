@@ -5,11 +5,13 @@ FROM rust:1.95-alpine AS build
 RUN apk add --no-cache gcc musl-dev ca-certificates && rustup target add wasm32-wasip1
 WORKDIR /src
 COPY . .
-# Alpine's own target is musl: what it links is static. The certificate authorities are for webhooks over TLS.
+# Alpine's own target is musl: what it links is static. The certificate authorities are for webhooks over TLS. A backtrace keeps the names of
+# functions; with their lines the binary is 187 MB, without them 34 MB.
 RUN cargo build --locked --release -p serin \
  && cargo build --locked -p serin-filter --profile wasm --target wasm32-wasip1 \
  && mkdir -p /out/usr/bin /out/etc/ssl/certs /own/var/lib/serin \
  && cp target/release/serin target/wasm32-wasip1/wasm/serin_filter.wasm /out/usr/bin/ \
+ && strip --strip-debug /out/usr/bin/serin \
  && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
 
 FROM scratch
