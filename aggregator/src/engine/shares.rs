@@ -139,7 +139,7 @@ pub(super) fn of(service: &Service, second: u64, seen: &Second, since: UnixMicro
         } else {
             delta.timing(Timing::Total).filter(|(bucket, _)| may_be_later(*bucket)).map(|(_, n)| n).sum()
         };
-        let to_candidate = delta.series.release == service.candidate;
+        let to_candidate = evidence::is_candidates(service, delta.series);
         let split = if to_candidate { Split { candidate: n, others: 0 } } else { Split { candidate: 0, others: n } };
         let mut unanswered = Counts::new();
         if to_candidate && !report::was_answered(delta.series.outcome) && !seen.tells_of_waiting(&origin.node) {
@@ -185,6 +185,8 @@ fn sent(service: &Service, seen: &Second) -> Shares {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serin_proto::v1::Outcome;
     use serin_sketch::Micros;
 
@@ -195,6 +197,11 @@ mod tests {
         store::Slices,
     };
 
+    fn service() -> Service {
+        let yaml = "services: [{name: shop, vantage: gateway, baseline: v1, candidate: v2}]";
+        Config::parse(yaml).unwrap().services.remove(0)
+    }
+
     fn series(release: &str, outcome: Outcome) -> SeriesKey {
         let [service, route, release] = ["shop", "r", release].map(str::to_owned);
         SeriesKey { service, route, release, pod: String::new(), outcome, vantage: Vantage::Gateway }
@@ -202,9 +209,7 @@ mod tests {
 
     /// The shares of second 100: one request to each release by each of these, and three that wait for the candidate at some.
     fn shares(ended: &[(&str, &str)], waits: &[(&str, &str)]) -> Shares {
-        let yaml = "services: [{name: shop, vantage: gateway, baseline: v1, candidate: v2}]";
-        let service = Config::parse(yaml).unwrap().services.remove(0);
-        let (mut slices, now) = (Slices::new(std::time::Duration::from_secs(60)), UnixMicros::from_second(101));
+        let (mut slices, now) = (Slices::new(Duration::from_secs(60)), UnixMicros::from_second(101));
         let counts = |n| Counts::from_iter([(Bucket::of(Micros(1_500_000)), n)]);
         for (node, workload) in ended {
             let one = |release| Counted {
@@ -221,11 +226,11 @@ mod tests {
             let ages = vec![(series("v2", Outcome::Unspecified), counts(3))];
             slices.wait(
                 &reporter,
-                Waiting { at: now, interval: std::time::Duration::from_secs(1), workload: (*workload).into(), ages },
+                Waiting { at: now, interval: Duration::from_secs(1), workload: (*workload).into(), ages },
                 now,
             );
         }
-        of(&service, 100, slices.second(100), UnixMicros(0))
+        of(&service(), 100, slices.second(100), UnixMicros(0))
     }
 
     fn by(shares: &Shares) -> Vec<(&str, &str, u64, u64)> {
@@ -243,9 +248,7 @@ mod tests {
     /// Of one that tells what waits they would show, of the other one they show when they have timed out.
     #[test]
     fn what_is_not_answered_is_hidden_where_nothing_tells_that_it_waits() {
-        let yaml = "services: [{name: shop, vantage: gateway, baseline: v1, candidate: v2}]";
-        let service = Config::parse(yaml).unwrap().services.remove(0);
-        let (mut slices, now) = (Slices::new(std::time::Duration::from_secs(60)), UnixMicros::from_second(101));
+        let (mut slices, now) = (Slices::new(Duration::from_secs(60)), UnixMicros::from_second(101));
         let total = Counts::from_iter([(Bucket::of(Micros(15_000_000)), 5)]);
         let timed_out = Counted {
             series: Arc::new(series("v2", Outcome::Timeout)),
@@ -258,12 +261,12 @@ mod tests {
             slices.add(100, &origin, Arc::new([timed_out.clone()].into_iter().collect()), now);
         }
         let reporter = ReporterId { node_id: "filter".into(), boot_nonce: 9, context_id: 2 };
-        let interval = std::time::Duration::from_secs(4);
+        let interval = Duration::from_secs(4);
         // Sent 1.5 s, 4.9 s and 5.1 s before; the last one was told of with the report before.
         let ages = Counts::from_iter([1_500_000, 4_900_000, 5_200_000].map(|age| (Bucket::of(Micros(age)), 20)));
         let ages = vec![(series("v2", Outcome::Unspecified), ages)];
         slices.wait(&reporter, Waiting { at: now, interval, workload: "".into(), ages }, now);
-        let shares = of(&service, 100, slices.second(100), UnixMicros(0));
+        let shares = of(&service(), 100, slices.second(100), UnixMicros(0));
         assert_eq!(by(&shares), [("filter", "", 40, 0), ("logger", "", 5, 0)]);
         assert_eq!((&shares.by["filter"].unanswered, &shares.by["logger"].unanswered), (&Counts::new(), &total));
         assert_eq!(shares.unanswered, total);
