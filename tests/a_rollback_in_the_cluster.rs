@@ -7,10 +7,10 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use serin_proto::{
     convert,
-    v1::{Attachment, Decision, DecisionStage, Outcome, ReportRequest, Reporter, Series, SeriesDelta, Vantage},
+    v1::{Decision, DecisionStage, Outcome, ReportRequest, Reporter, Series, SeriesDelta},
 };
 use serin_sketch::{Bucket, Counts, Micros};
-use support::{api_server::ApiServer, feed, poll, serin::Serin};
+use support::{api_server::ApiServer, feed, poll, reporter, serin::Serin};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -85,10 +85,11 @@ pub(crate) async fn gateway(grpc: std::net::SocketAddr) -> Result<()> {
 
 /// The same with those of v2 so many times as slow. `boot`: another one each time.
 pub(crate) async fn gateway_of(grpc: std::net::SocketAddr, boot: u64, times: u64) -> Result<()> {
-    feed::each_second(grpc, |sequence| report(sequence, boot, times)).await
+    let reporter = Reporter { boot_nonce: boot, ..reporter::gateway("gateway", 1) };
+    feed::each_second(grpc, reporter, 1.., |sequence| report(sequence, times)).await
 }
 
-fn report(sequence: u64, boot_nonce: u64, slower: u64) -> ReportRequest {
+fn report(sequence: u64, slower: u64) -> ReportRequest {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let latencies = |times: u64| -> Counts { (1..=50).map(|at| (Bucket::of(Micros(times * 400 * at)), 1)).collect() };
     let delta = |(series, times)| {
@@ -105,16 +106,6 @@ fn report(sequence: u64, boot_nonce: u64, slower: u64) -> ReportRequest {
     };
     let first = sequence == 1;
     ReportRequest {
-        reporter: first.then(|| Reporter {
-            node_id: "gateway".to_owned(),
-            boot_nonce,
-            context_id: 1,
-            vantage: Vantage::Gateway.into(),
-            attachment: Attachment::AccessLog.into(),
-            filter_version: "test".to_owned(),
-            first_sequence: 1,
-            workload: String::new(),
-        }),
         sequence,
         interval_start_unix_us: (now.as_micros() as u64).saturating_sub(1_000_000),
         interval_ms: 1_000,

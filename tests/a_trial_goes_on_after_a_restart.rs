@@ -10,12 +10,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use serin_proto::{
     convert,
-    v1::{Decision, Outcome, ReportRequest, Series, SeriesDelta, ingest_client::IngestClient},
+    v1::{Decision, Outcome, ReportRequest, Series, SeriesDelta},
 };
 use serin_sketch::{Bucket, Counts, Micros};
-use support::{feed::on_the_second, poll};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use support::{feed, poll};
 
 use crate::{
     a_release_guard_in_the_cluster::{GUARD, SOON, World},
@@ -37,19 +35,9 @@ fn requests(sequence: u64) -> u64 {
 /// One report a second, in which v2 is four times as slow, each sent when the one before is acknowledged. As of one that had no answer, and
 /// goes on where it was, on a new stream.
 pub(crate) async fn report(grpc: SocketAddr, sequences: Range<u64>) -> Result<()> {
-    let (messages, receiver) = mpsc::channel(8);
-    let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
-    let reporter = Some(support::reporter::gateway("gateway", sequences.start));
-    messages.send(ReportRequest { reporter, interval_ms: 1_000, ..ReportRequest::default() }).await?;
-    let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
-    let mut ticks = on_the_second();
     let first = sequences.start;
-    for sequence in sequences {
-        ticks.tick().await;
-        messages.send(counted(sequence, sequence == first)).await?;
-        while acks.message().await?.context("the stream ended")?.acked_sequence < sequence {}
-    }
-    Ok(())
+    let reporter = support::reporter::gateway("gateway", first);
+    feed::each_second(grpc, reporter, sequences, |sequence| counted(sequence, sequence == first)).await
 }
 
 fn counted(sequence: u64, is_first: bool) -> ReportRequest {

@@ -67,7 +67,7 @@ async fn a_candidate_that_completes_too_little_is_taken_out() -> Result<()> {
     let kubeconfig = cluster.kubeconfig(dir.path())?;
     let log = dir.path().join("serin.log");
     let serin = Serin::start_in(&config, &log, &[], &[("KUBECONFIG", &kubeconfig)]).await?;
-    let feed = tokio::spawn(feed::each_second(serin.grpc, report));
+    let feed = tokio::spawn(feed::each_second(serin.grpc, reporter::gateway("gateway", 1), 1.., report));
     for service in ["shop", "till"] {
         let what = format!("the weights of {service} to be written");
         poll::until(&what, SOON, async || {
@@ -100,7 +100,6 @@ fn report(sequence: u64) -> ReportRequest {
     }
     let is_first = sequence == 1;
     ReportRequest {
-        reporter: is_first.then(|| reporter::gateway("gateway", 1)),
         sequence,
         interval_start_unix_us: u64::try_from(now.as_micros()).unwrap_or(u64::MAX).saturating_sub(1_000_000),
         interval_ms: 1_000,

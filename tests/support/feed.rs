@@ -6,7 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serin_proto::v1::{Distribution, Outcome, ReportRequest, Series, SeriesDelta, ingest_client::IngestClient};
+use serin_proto::v1::{
+    Distribution, Outcome, ReportRequest, Reporter, Series, SeriesDelta, ingest_client::IngestClient,
+};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -28,7 +30,7 @@ pub struct Feed(JoinHandle<Result<()>>);
 impl Feed {
     /// Begins.
     pub fn start(grpc: SocketAddr) -> Self {
-        Feed(tokio::spawn(run(grpc)))
+        Feed(tokio::spawn(each_second(grpc, crate::reporter::gateway("gateway", 1), 1.., report)))
     }
 
     /// Whether its stream was ended.
@@ -43,51 +45,38 @@ impl Drop for Feed {
     }
 }
 
-/// Sends one report after the other, each a second after the one before: the first, of number 1, says whose they are.
+/// Says who reports, and sends one report after the other, each on its second once the one before is acknowledged.
 ///
 /// # Errors
 /// When the stream ends.
-pub async fn each_second(grpc: SocketAddr, report: impl Fn(u64) -> ReportRequest) -> Result<()> {
+pub async fn each_second(
+    grpc: SocketAddr,
+    reporter: Reporter,
+    sequences: impl Iterator<Item = u64>,
+    report: impl Fn(u64) -> ReportRequest,
+) -> Result<()> {
     let (messages, receiver) = mpsc::channel(8);
     let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
-    let mut ticks = on_the_second();
-    ticks.tick().await;
-    messages.send(report(1)).await?;
+    messages.send(ReportRequest { reporter: Some(reporter), interval_ms: 1_000, ..ReportRequest::default() }).await?;
     let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
-    for sequence in 2.. {
-        acks.message().await?.context("the stream ended")?;
+    let mut ticks = on_the_second();
+    for sequence in sequences {
         ticks.tick().await;
         messages.send(report(sequence)).await?;
+        while acks.message().await?.context("the stream ended")?.acked_sequence < sequence {}
     }
     Ok(())
 }
 
 /// Ticks with the wall clock's seconds, as the filter does: a second is judged half a second after its end, so that what is sent shortly
 /// before then would be late whenever the machine is busy.
-pub fn on_the_second() -> Interval {
+fn on_the_second() -> Interval {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let second = Duration::from_secs(1);
-    interval_at(Instant::now() + second.saturating_sub(Duration::from_nanos(now.subsec_nanos().into())), second)
-}
-
-async fn run(grpc: SocketAddr) -> Result<()> {
-    let mut client = IngestClient::connect(format!("http://{grpc}")).await?;
-    let (messages, receiver) = mpsc::channel(8);
-    messages.send(hello()).await?;
-    let mut acks = client.report(ReceiverStream::new(receiver)).await?.into_inner();
-    let mut ticks = on_the_second();
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for sequence in 1.. {
-        ticks.tick().await;
-        messages.send(report(sequence)).await?;
-        acks.message().await?;
-    }
-    Ok(())
-}
-
-fn hello() -> ReportRequest {
-    let reporter = crate::reporter::gateway("gateway", 1);
-    ReportRequest { reporter: Some(reporter), interval_ms: 1_000, ..ReportRequest::default() }
+    let mut ticks =
+        interval_at(Instant::now() + second.saturating_sub(Duration::from_nanos(now.subsec_nanos().into())), second);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
 fn report(sequence: u64) -> ReportRequest {
